@@ -1,0 +1,16 @@
+"""RMSprop for people without a framework: every historic variant, bit by bit, in one fused kernel."""
+
+from fastrms.dialects import DIALECTS as DIALECTS
+from fastrms.dialects import Dialect as Dialect
+from fastrms.errors import ArgumentError as ArgumentError
+from fastrms.errors import DialectError as DialectError
+from fastrms.errors import FastrmsError as FastrmsError
+from fastrms.errors import GradientError as GradientError
+from fastrms.errors import PortingWarning as PortingWarning
+from fastrms.errors import StateError as StateError
+from fastrms.errors import VariableError as VariableError
+from fastrms.optimizer import RMSprop as RMSprop
+from fastrms.threads import get_num_threads as get_num_threads
+from fastrms.threads import set_num_threads as set_num_threads
+
+__version__ = "0.1.0"

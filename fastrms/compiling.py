@@ -1,0 +1,62 @@
+"""Compile functions once per process, through Numba's disk cache where there is one."""
+
+import functools
+import hashlib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numba import cfunc, njit
+
+_OPTIONS: dict[str, Any] = {"error_model": "numpy"}
+
+
+@functools.cache
+def stamp() -> str:
+    """Digest the sources that end up in machine code, to be closed over by what is compiled."""
+    folder = Path(__file__).parent
+    names = ("rule.py", "elements.py", "kernels.py", "program.py", "inspection.py")
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
+
+
+@functools.cache
+def _warn_uncached(reason: str) -> None:
+    """Say once that every process will compile anew."""
+    warnings.warn(
+        f"fastrms cannot use Numba's disk cache ({reason}). Everything works, but each process "
+        "compiles its kernels anew (about a second). Set NUMBA_CACHE_DIR to a writable folder.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _with_cache(build: Callable[[bool], Any]) -> Any:
+    """Build with the disk cache, or without it where its folder cannot be written."""
+    try:
+        return build(True)
+    except (RuntimeError, OSError) as error:
+        if isinstance(error, RuntimeError) and "cannot cache" not in str(error):
+            raise
+        _warn_uncached(str(error))
+        return build(False)
+
+
+@functools.cache
+def function(make: Callable[[str], Callable[..., Any]], signature: Any) -> Callable[..., Any]:
+    """Compile what a factory writes into a callable that lets other Python threads run."""
+    python = make(stamp())
+    built: Callable[..., Any] = _with_cache(
+        lambda cache: njit(signature, cache=cache, nogil=True, **_OPTIONS)(python)
+    )
+    return built
+
+
+_kept: list[Any] = []
+
+
+def address(python: Callable[..., Any], signature: Any) -> int:
+    """Return the address of a C function; the machine code lives as long as the process."""
+    built = _with_cache(lambda cache: cfunc(signature, cache=cache, **_OPTIONS)(python))
+    _kept.append(built)
+    return int(built.address)

@@ -1,0 +1,152 @@
+"""What one row of the dialect table consists of: data only, every difference a named field."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Argument:
+    """What the real system lets one constructor argument be.
+
+    `none` says what None means: "refused", "off", or "default" (the value of `fallback`).
+    `effect` is "used", or "ignored" (accepted with a `PortingWarning`), or "refused".
+    """
+
+    default: Any = None
+    kind: Literal["real", "bool", "count", "rate", "float rate", "name"] = "real"
+    low: float | None = None
+    high: float | None = None
+    none: Literal["refused", "off", "default"] = "refused"
+    zero_is_default: bool = False
+    fallback: Any = None
+    effect: Literal["used", "ignored", "refused"] = "used"
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an update is written: the names of the `Variant` choices that hold."""
+
+    always: frozenset[str]
+    momentum: frozenset[str] | None = None
+    centered: frozenset[str] = frozenset()
+
+    def choices(self, has_momentum: bool, centered: bool) -> frozenset[str]:
+        """Return the choices for these slots; momentum may switch to another form."""
+        base = self.always if self.momentum is None or not has_momentum else self.momentum
+        return base | self.centered if centered else base
+
+
+@dataclass(frozen=True)
+class Decay:
+    """`decay`: lr_t = lr / (1 + decay * (iterations + offset)).
+
+    `reciprocal` multiplies by 1/(...) instead of dividing; `offset` is the measured majority of a
+    data race in graph-mode TensorFlow (Theano and eager systems read `iterations` in order).
+    """
+
+    offset: int
+    reciprocal: bool
+
+
+@dataclass(frozen=True)
+class Clipping:
+    """In which order gradients are clipped, over what a norm is taken, and when it acts.
+
+    `order` holds "value", "norm" and "global". `rivals` says what several kinds at once do:
+    "all" act in order, "first" of the order acts alone, "refused", or "norms refused" (clipnorm
+    and global_clipnorm exclude each other). `norm_spans_all` takes clipnorm's norm over all
+    gradients and leaves those below it alone; otherwise each variable has its own. `zero_acts`:
+    clipnorm=0 zeroes gradients instead of meaning "off".
+    """
+
+    order: tuple[str, ...]
+    rivals: Literal["all", "first", "refused", "norms refused"] = "all"
+    norm_spans_all: bool = False
+    zero_acts: bool = False
+
+
+@dataclass(frozen=True)
+class Average:
+    """The moving average of the variables: its start, `1 - momentum`, and a recorded defect.
+
+    `starts_at_variable`: it begins as the variable, instead of at 0 with the first step copying.
+    `dtype_complement`: 1 - momentum is taken in the variable's dtype instead of double precision.
+    `shifts_past_none`: variables with gradients are paired with the averages in order, so that a
+    None gradient shifts every later pair.
+    """
+
+    starts_at_variable: bool
+    dtype_complement: bool
+    shifts_past_none: bool = False
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """What a gradient given as rows does (read by the sparse updates).
+
+    `duplicates`: repeated rows are summed "before clipping", "after clipping" or are "squared
+    apart". `untouched_*` name what happens to rows without a gradient.
+    """
+
+    duplicates: Literal["before clipping", "after clipping", "squared apart"]
+    untouched_slots: Literal["decay", "decay without momentum"]
+    untouched_variable: Literal["moves", "stays", "moves with momentum"]
+
+
+@dataclass(frozen=True)
+class LossScale:
+    """How the system's LossScaleOptimizer unscales, and what a skipped step does."""
+
+    reciprocal: bool
+    floor: float | None
+    skipped_step_counts: bool
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What `get_weights` holds, and what each weight is called.
+
+    `order` names scalars ("iterations", "learning_rate") and slots, each slot a block over all
+    variables. `late`: a variable's slots come to be with its first gradient, appended at the end.
+    `optional_iterations`: a list without the counter is accepted, which restarts it at 0.
+    """
+
+    order: tuple[str, ...]
+    names: Mapping[str, str] = field(default_factory=dict)
+    late: bool = False
+    optional_iterations: bool = False
+    counter_dtype: str = "int64"
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one library version writes RMSprop."""
+
+    name: str
+    systems: str
+    source: str
+    golden_systems: tuple[str, ...]
+    arguments: Mapping[str, Argument]
+    form: Form
+    weights: Weights
+    clipping: Clipping
+    config: tuple[str, ...]
+    rho_complement_in_dtype: bool
+    float32_first: frozenset[str] = frozenset()
+    config_in_float32: frozenset[str] = frozenset()
+    decay: Decay | None = None
+    counts: Literal["every step", "steps with decay"] = "every step"
+    average: Average | None = None
+    sparse: Sparse | None = None
+    loss_scale: LossScale | None = None
+    flushes_subnormals: bool = False
+    velocity_start: float = 0.0
+    constraints: Literal["before assignment", "after update", "never", "none"] = "none"
+    none_gradients: Literal["skipped", "refused"] = "skipped"
+    all_none: Literal["refused", "allowed"] = "refused"
+    slot_names: Mapping[str, str] = field(default_factory=dict)
+    default_name: str = "rm_sprop"
+    counts_names: bool = False
+    notes: tuple[str, ...] = field(default=())

@@ -1,0 +1,153 @@
+"""Rows of tf.keras: TF 1.x's own class, OptimizerV2, 2.10's experimental class, 2.11 and later."""
+
+from dataclasses import replace
+
+from fastrms.dialects.fields import (
+    Argument,
+    Average,
+    Clipping,
+    Decay,
+    Dialect,
+    Form,
+    LossScale,
+    Sparse,
+    Weights,
+)
+from fastrms.dialects.keras import KERAS_2_2, KERAS_3
+
+_INSIDE = frozenset({"epsilon_inside"})
+_NEGATIVE_REFUSED = Argument(low=0.0, none="off")
+_LR_IGNORED = Argument(
+    none="off", effect="ignored", note="tf.keras 2.10 to 2.15 ignored it: use learning_rate="
+)
+
+TF_KERAS_V1 = replace(
+    KERAS_2_2,
+    name="tf-keras-v1",
+    systems="tf.keras of TensorFlow 1.4 to 1.13",
+    source="tensorflow 1.13.2 python/keras/optimizers.py:52-110, 224-290; ops/clip_ops.py:113",
+    golden_systems=("tfk113_v1",),
+    arguments={
+        **KERAS_2_2.arguments,
+        "clipnorm": _NEGATIVE_REFUSED,
+        "clipvalue": _NEGATIVE_REFUSED,
+    },
+    clipping=Clipping(order=("norm", "value"), zero_acts=True),
+)
+
+TF_KERAS_V2 = Dialect(
+    name="tf-keras-v2",
+    systems="tf.keras 2.0 to 2.10 (OptimizerV2), keras.optimizers.legacy later",
+    source="keras 2.10.0 optimizers/optimizer_v2/rmsprop.py:144-268; "
+    "tensorflow core/kernels/training_ops.cc ApplyRMSProp, ApplyCenteredRMSProp",
+    golden_systems=("tf210_v2", "tf212_v2"),
+    arguments={
+        "learning_rate": Argument(default=0.001, kind="rate"),
+        "rho": Argument(default=0.9),
+        "momentum": Argument(default=0.0, low=0.0, high=1.0),
+        "epsilon": Argument(
+            default=1e-7, none="default", zero_is_default=True, fallback=1e-7, note="K.epsilon()"
+        ),
+        "centered": Argument(default=False, kind="bool"),
+        "name": Argument(default="RMSprop", kind="name", none="off"),
+        "clipnorm": _NEGATIVE_REFUSED,
+        "clipvalue": _NEGATIVE_REFUSED,
+        "global_clipnorm": _NEGATIVE_REFUSED,
+        "decay": Argument(default=0.0, low=0.0),
+        "lr": Argument(kind="rate", low=0.0, none="off", note="another name of learning_rate"),
+    },
+    form=Form(
+        always=frozenset(),
+        momentum=_INSIDE | {"incremental_velocity", "incremental_average"},
+    ),
+    weights=Weights(
+        order=("iterations", "velocity", "momentum", "average_gradient"),
+        names={"iterations": "{name}/iter:0", "slot": "{name}/{variable}/{slot}:0"},
+        late=True,
+        optional_iterations=True,
+    ),
+    clipping=Clipping(order=("value", "norm", "global"), rivals="norms refused", zero_acts=True),
+    config=(
+        "name", "?clipnorm", "?clipvalue", "?global_clipnorm",
+        "learning_rate", "decay", "rho", "momentum", "epsilon", "centered",
+    ),
+    rho_complement_in_dtype=True,
+    float32_first=frozenset({"learning_rate", "rho", "momentum", "decay"}),
+    decay=Decay(offset=0, reciprocal=False),
+    sparse=Sparse("after clipping", "decay without momentum", "stays"),
+    loss_scale=LossScale(reciprocal=True, floor=1.0, skipped_step_counts=True),
+    flushes_subnormals=True,
+    constraints="after update",
+    slot_names={"velocity": "rms", "momentum": "momentum", "average_gradient": "mg"},
+    default_name="RMSprop",
+)
+
+TF_KERAS_2_11 = Dialect(
+    name="tf-keras-2.11",
+    systems="tf.keras 2.11 to 2.15",
+    source="keras 2.12.0 optimizers/rmsprop.py:86-214, optimizers/optimizer.py",
+    golden_systems=("tf212_new",),
+    arguments={
+        **{
+            name: KERAS_3.arguments[name]
+            for name in (
+                "rho", "momentum", "epsilon", "centered", "weight_decay", "clipnorm",
+                "clipvalue", "global_clipnorm", "use_ema", "ema_momentum",
+            )
+        },
+        "learning_rate": Argument(default=0.001, kind="rate"),
+        "ema_overwrite_frequency": Argument(default=100, kind="count", low=0, none="off"),
+        "name": Argument(default="RMSprop", kind="name", none="off"),
+        "lr": _LR_IGNORED,
+        "decay": Argument(
+            effect="refused",
+            note="tf.keras 2.11 and later refuse it; use the dialect tf-keras-v2, or "
+            "learning_rate=fastrms.schedules.InverseTimeDecay(...)",
+        ),
+    },
+    form=Form(_INSIDE | {"reciprocal"}),
+    weights=Weights(
+        order=("iterations", "average", "velocity", "momentum", "average_gradient"),
+        names={"iterations": "iteration:0", "slot": "{slot}/{variable}:0"},
+    ),
+    clipping=Clipping(order=("norm", "global", "value"), rivals="first"),
+    config=(
+        "name", "weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema",
+        "ema_momentum", "ema_overwrite_frequency",
+        "learning_rate", "rho", "momentum", "epsilon", "centered",
+    ),
+    rho_complement_in_dtype=False,
+    float32_first=frozenset({"learning_rate", "weight_decay"}),
+    config_in_float32=frozenset({"learning_rate"}),
+    average=Average(starts_at_variable=True, dtype_complement=False, shifts_past_none=True),
+    sparse=Sparse("after clipping", "decay", "moves with momentum"),
+    loss_scale=LossScale(reciprocal=True, floor=1.0, skipped_step_counts=True),
+    flushes_subnormals=True,
+    constraints="after update",
+    slot_names=KERAS_3.slot_names,
+    default_name="RMSprop",
+)
+
+TF_KERAS_2_10_EXPERIMENTAL = replace(
+    TF_KERAS_2_11,
+    name="tf-keras-2.10-experimental",
+    systems="tf.keras.optimizers.experimental of 2.10",
+    source="keras 2.10.0 optimizers/optimizer_experimental/rmsprop.py:131-189",
+    golden_systems=("tf210_exp",),
+    arguments={
+        **{k: v for k, v in TF_KERAS_2_11.arguments.items() if k != "weight_decay"},
+        "weight_decay": Argument(effect="refused", note="this class has no weight decay"),
+        "decay": Argument(none="off", effect="ignored", note="this class ignored it"),
+    },
+    form=Form(frozenset({"rate_last"}), centered=frozenset({"squared_average"})),
+    weights=replace(
+        TF_KERAS_2_11.weights, order=("average", "velocity", "momentum", "average_gradient")
+    ),
+    config=tuple(k for k in TF_KERAS_2_11.config if k not in ("name", "weight_decay")),
+    float32_first=frozenset({"learning_rate"}),
+    constraints="never",
+    notes=(
+        "centered=True averages g^2 and stores the difference back as velocity, as shipped: "
+        "weights soon become NaN",
+    ),
+)

@@ -1,0 +1,149 @@
+"""Elements of an array as compiled code sees them: addresses, stored forms, rounding, squares."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastrms.rule import Variant
+
+LANES, TILE = 32, 1024
+
+
+def _flushed(builder: Any, value: Any, width: int) -> Any:
+    """Emit a subnormal number's replacement by a zero of its sign."""
+    exponent, sign = (0xFF << 23, 1 << 31) if width == 32 else (0x7FF << 52, 1 << 63)
+    integer = ir.IntType(width)
+    bits = builder.bitcast(value, integer)
+    tiny = builder.icmp_unsigned("==", builder.and_(bits, integer(exponent)), integer(0))
+    kept = builder.select(tiny, builder.and_(bits, integer(sign)), bits)
+    return builder.bitcast(kept, value.type)
+
+
+@intrinsic
+def fit(typingctx, value, variant):  # type: ignore[no-untyped-def]
+    """Round one result to float16, or flush it if subnormal, where the variant says so."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        number, choices = args
+        flags = {
+            name: builder.trunc(builder.extract_value(choices, i), ir.IntType(1))
+            for i, name in enumerate(Variant._fields)
+            if name in ("flush", "half")
+        }
+        flushed = _flushed(builder, number, value.bitwidth)
+        result = builder.select(flags["flush"], flushed, number)
+        if value.bitwidth == 32:
+            half = builder.fpext(builder.fptrunc(number, ir.HalfType()), number.type)
+            result = builder.select(flags["half"], half, result)
+        return result
+
+    return value(value, variant), codegen
+
+
+@intrinsic
+def smaller(typingctx, value, bound):  # type: ignore[no-untyped-def]
+    """Return the minimum; a NaN in `value` stays."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.select(builder.fcmp_ordered("<", args[1], args[0]), args[1], args[0])
+
+    return value(value, bound), codegen
+
+
+@intrinsic
+def pointer(typingctx, like, address):  # type: ignore[no-untyped-def]
+    """Reinterpret an address as a pointer of the type of `like`."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.inttoptr(args[1], args[0].type)
+
+    return like(like, types.uint64), codegen
+
+
+@intrinsic
+def widen(typingctx, stored):  # type: ignore[no-untyped-def]
+    """Turn a stored element into a number: float16 bits become float32."""
+    is_half = stored == types.uint16
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        if not is_half:
+            return args[0]
+        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+
+    return (types.float32 if is_half else stored)(stored), codegen
+
+
+@intrinsic
+def narrow(typingctx, like, value):  # type: ignore[no-untyped-def]
+    """Turn a number into an element as stored in `like`."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        if like != types.uint16:
+            return args[1]
+        return builder.bitcast(builder.fptrunc(args[1], ir.HalfType()), ir.IntType(16))
+
+    return like(like, value), codegen
+
+
+@intrinsic
+def doubles(typingctx, address):  # type: ignore[no-untyped-def]
+    """View an address as a pointer to float64 numbers."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.inttoptr(args[0], ir.DoubleType().as_pointer())
+
+    return types.CPointer(types.float64)(types.uint64), codegen
+
+
+@intrinsic
+def round_to(typingctx, like, value):  # type: ignore[no-untyped-def]
+    """Round a float64 number to the type of `like`."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return context.cast(builder, args[1], types.float64, like)
+
+    return like(like, types.float64), codegen
+
+
+@intrinsic
+def scratch(typingctx, like):  # type: ignore[no-untyped-def]
+    """Reserve `TILE` elements of the type of `like` on the stack."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return cgutils.alloca_once(builder, args[0].type.pointee, size=TILE)
+
+    return like(like), codegen
+
+
+@intrinsic
+def add_squares(typingctx, lanes, values, n):  # type: ignore[no-untyped-def]
+    """Add the squares of `n` stored numbers to 32 float64 lanes: the same bits on any CPU."""
+    is_half = values.dtype == types.uint16
+
+    def widened(builder, value, count):  # type: ignore[no-untyped-def]
+        kind = ir.DoubleType() if count == 1 else ir.VectorType(ir.DoubleType(), count)
+        return value if value.type == kind else builder.fpext(value, kind)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        element = ir.HalfType() if is_half else args[1].type.pointee
+        data = builder.bitcast(args[1], element.as_pointer())
+        block = ir.VectorType(element, LANES)
+        sums = builder.bitcast(args[0], ir.VectorType(ir.DoubleType(), LANES).as_pointer())
+        count = builder.lshr(args[2], args[2].type(5))
+        with cgutils.for_range(builder, count) as loop:
+            first = builder.shl(loop.index, loop.index.type(5))
+            pointer = builder.bitcast(builder.gep(data, [first]), block.as_pointer())
+            x = widened(builder, builder.load(pointer, align=2 if is_half else 4), LANES)
+            total = builder.fadd(builder.load(sums, align=8), builder.fmul(x, x))
+            builder.store(total, sums, align=8)
+        done = builder.shl(count, count.type(5))
+        with cgutils.for_range(builder, builder.sub(args[2], done)) as loop:
+            x = widened(builder, builder.load(builder.gep(data, [builder.add(done, loop.index)])), 1)
+            lane = builder.gep(args[0], [loop.index])
+            builder.store(builder.fadd(builder.load(lane), builder.fmul(x, x)), lane)
+        return context.get_dummy_value()
+
+    return types.void(lanes, values, types.intp), codegen

@@ -1,0 +1,213 @@
+"""Look at the arrays of a step in compiled code: a thousand checks in a few microseconds.
+
+Addresses, shapes and flags are read where NumPy's C interface puts them (`PyArrayObject_fields`
+in numpy/core/include/numpy/ndarraytypes.h, `PyListObject` in CPython's listobject.h).
+`layout_is_known` proves on live objects that they are there; elsewhere every array takes the slow
+way through Python attributes, with the same result.
+"""
+
+import ctypes
+import functools
+import sys
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numba import config, njit, types
+from numpy.typing import NDArray
+
+from fastrms import compiling
+from fastrms.program import Column, words
+from fastrms.rule import Function
+
+_TYPE, _SIZE, _ITEMS = 8, 16, 24
+_DATA, _NDIM, _SHAPE, _STRIDES, _DESCR, _FLAGS = 16, 24, 32, 40, 56, 64
+C_ORDER, F_ORDER, ALIGNED, WRITEABLE = 0x1, 0x2, 0x100, 0x400
+_WATCHED = C_ORDER | F_ORDER | ALIGNED | WRITEABLE
+_GRADIENT = int(Column.GRADIENT)
+_WIDTH = len(Column)
+
+
+class Fact(IntEnum):
+    """What is recorded of a variable; its lengths and then its strides follow."""
+
+    OBJECT = 0
+    TYPE = 1
+    DATA = 2
+    NDIM = 3
+    DESCR = 4
+    FLAGS = 5
+    ORDER = 6
+    FIRST = 7
+
+
+class Desk(IntEnum):
+    """Where `look` finds its tables, each an address or a count."""
+
+    COUNT = 0
+    FACTS = 1
+    FACT_WIDTH = 2
+    EXPECTED = 3
+    ACCEPTED = 4
+    ATTENTION = 5
+    PATCHES = 6
+    PATCH_ROWS = 7
+    PATCH_OFFSETS = 8
+    ROWS = 9
+    STARTS = 10
+    ENDS = 11
+    EXTENTS = 12
+    NONE = 13
+    ARRAY_TYPE = 14
+
+
+@njit(error_model="numpy")
+def _field(instance, offset):  # type: ignore[no-untyped-def]
+    """Read a word of a Python object."""
+    return words(instance + np.uint64(offset))[0]
+
+
+@njit(error_model="numpy")
+def _unchanged(instance, facts, first):  # type: ignore[no-untyped-def]
+    """Tell whether a variable still is the array that was recorded."""
+    ndim = _field(instance, _NDIM) & np.uint64(0xFFFFFFFF)
+    same = _field(instance, _TYPE) == facts[first + 1] and ndim == facts[first + 3]
+    same = same and _field(instance, _DATA) == facts[first + 2]
+    same = same and _field(instance, _DESCR) == facts[first + 4]
+    if not same or (_field(instance, _FLAGS) & np.uint64(_WATCHED)) != facts[first + 5]:
+        return False
+    lengths, strides = words(_field(instance, _SHAPE)), words(_field(instance, _STRIDES))
+    for k in range(np.int64(ndim)):
+        if lengths[k] != facts[first + 7 + k] or strides[k] != facts[first + 7 + ndim + k]:
+            return False
+    return True
+
+
+@njit(error_model="numpy")
+def _matches(instance, array_type, facts, first):  # type: ignore[no-untyped-def]
+    """Tell whether a gradient can be read as it lies: dtype, shape and order of its variable."""
+    if _field(instance, _TYPE) != array_type or _field(instance, _DESCR) != facts[first + 4]:
+        return False
+    flags = _field(instance, _FLAGS)
+    if flags & np.uint64(ALIGNED) == 0 or flags & facts[first + 6] == 0:
+        return False
+    ndim = _field(instance, _NDIM) & np.uint64(0xFFFFFFFF)
+    if ndim != facts[first + 3]:
+        return False
+    lengths = words(_field(instance, _SHAPE))
+    for k in range(np.int64(ndim)):
+        if lengths[k] != facts[first + 7 + k]:
+            return False
+    return True
+
+
+@njit(error_model="numpy")
+def _apart(data, instance, ndim, facts, first, desk):  # type: ignore[no-untyped-def]
+    """Tell whether a gradient's memory lies outside everything that the step writes."""
+    strides, size = words(_field(instance, _STRIDES)), np.uint64(1)
+    for k in range(np.int64(ndim)):
+        if facts[first + 7 + k] == 0:
+            return True
+        size += strides[k] * (facts[first + 7 + k] - np.uint64(1))
+    starts, ends = words(desk[10]), words(desk[11])
+    low, high = np.int64(0), np.int64(desk[12])
+    while low < high:
+        middle = (low + high) // 2
+        if ends[middle] <= data:
+            low = middle + 1
+        else:
+            high = middle
+    return low == np.int64(desk[12]) or starts[low] >= data + size
+
+
+@njit(error_model="numpy")
+def _write(rows, index, data, desk):  # type: ignore[no-untyped-def]
+    """Put a gradient's address into every row that reads it."""
+    patches, places, offsets = words(desk[6]), words(desk[7]), words(desk[8])
+    for k in range(np.int64(patches[index]), np.int64(patches[index + 1])):
+        rows[np.int64(places[k]) * _WIDTH + _GRADIENT] = data + offsets[k]
+
+
+def make_look(stamp: str) -> Function:
+    """Write the check of all the arrays of a step."""
+
+    def look(gradients, variables, tables):  # type: ignore[no-untyped-def]
+        """Check every variable, accept every gradient that needs no work, list the others.
+
+        Returns how many gradients need attention, or -1 - i for a variable i that has changed.
+        """
+        if stamp == "":
+            return 0
+        desk = words(tables)
+        facts, expected, accepted = words(desk[1]), words(desk[3]), words(desk[4])
+        attention, rows = words(desk[5]), words(desk[9])
+        given = words(_field(gradients, _ITEMS))
+        count = 0
+        for i in range(np.int64(desk[0])):
+            first = i * np.int64(desk[2])
+            if not _unchanged(facts[first], facts, first):
+                return -1 - i
+            if variables != 0 and words(_field(variables, _ITEMS))[i] != facts[first]:
+                return -1 - i
+            instance = given[i]
+            if instance == desk[13] and expected[i] == 0:
+                continue
+            if expected[i] == 1 and _matches(instance, desk[14], facts, first):
+                data = _field(instance, _DATA)
+                if data == accepted[i]:
+                    continue
+                if _apart(data, instance, facts[first + 3], facts, first, desk):
+                    accepted[i] = data
+                    _write(rows, i, data, desk)
+                    continue
+            attention[count] = np.uint64(i)
+            count += 1
+        return count
+
+    return look
+
+
+def looker() -> Function:
+    """Compile the check of all the arrays of a step."""
+    word = types.uint64
+    return compiling.function(make_look, types.int64(word, word, word))
+
+
+def _word(address: int) -> int:
+    """Read a word of memory through ctypes."""
+    return ctypes.c_uint64.from_address(address).value
+
+
+@functools.cache
+def layout_is_known() -> bool:
+    """Prove on live objects that this interpreter and NumPy lay them out as assumed."""
+    if config.DISABLE_JIT or sys.implementation.name != "cpython":
+        return False
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return False
+    array = np.zeros((2, 3), np.float32)[:, :2]
+    array.flags.writeable = False
+    items: list[Any] = [array, None]
+    found = (
+        _word(id(array) + _TYPE),
+        _word(id(array) + _DATA),
+        _word(id(array) + _NDIM) & 0xFFFFFFFF,
+        _word(_word(id(array) + _SHAPE) + 8),
+        _word(_word(id(array) + _STRIDES)),
+        _word(id(array) + _DESCR),
+        _word(id(array) + _FLAGS) & _WATCHED,
+        _word(id(items) + _TYPE),
+        _word(id(items) + _SIZE),
+        _word(_word(id(items) + _ITEMS)),
+    )
+    known = (id(np.ndarray), array.ctypes.data, 2, 2, 12, id(array.dtype), ALIGNED)
+    return found == (*known, id(list), 2, id(array))
+
+
+def facts_of(array: NDArray[Any], order: int) -> list[int]:
+    """Return what is recorded of a variable, in the order of `Fact`."""
+    flags = array.flags
+    watched = C_ORDER * flags.c_contiguous | F_ORDER * flags.f_contiguous
+    watched |= ALIGNED * flags.aligned | WRITEABLE * flags.writeable
+    head = [id(array), id(type(array)), array.ctypes.data, array.ndim, id(array.dtype)]
+    return [*head, watched, order, *array.shape, *(s % 2**64 for s in array.strides)]

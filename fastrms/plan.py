@@ -1,0 +1,257 @@
+"""The compiled engine: turns the items of a step into a program and runs it."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastrms import inspection, kernels, program
+from fastrms.inspection import Desk, Fact, facts_of
+from fastrms.program import ALONE, FLUSH, STATE_WORDS, Column
+from fastrms.reference import CHUNK
+from fastrms.rule import EACH, Variant
+from fastrms.threads import pool
+from fastrms.variables import extent, order_of
+from fastrms.work import Item, Workshop
+
+Array = NDArray[Any]
+Words = NDArray[np.uint64]
+# Below this many bytes of state and gradients a second thread costs more than it gains.
+PARALLEL_BYTES = 1 << 21
+
+
+def _words(values: list[int]) -> Words:
+    """Store numbers as unsigned words, at least one so that there is an address."""
+    return np.array([v % 2**64 for v in values] or [0], np.uint64)
+
+
+def _facts(shop: Workshop) -> tuple[Words, int]:
+    """Record every variable in a table of equal rows."""
+    arrays = shop.variables.arrays
+    width = int(Fact.FIRST) + 2 * max(a.ndim for a in arrays)
+    table = np.zeros((len(arrays), width), np.uint64)
+    for i, array in enumerate(arrays):
+        facts = facts_of(array, order_of(array))
+        table[i, : len(facts)] = facts
+    return table, width
+
+
+def _extents(shop: Workshop) -> tuple[Words, Words]:
+    """Return the merged byte ranges of everything that a step writes."""
+    ranges = [extent(a) for a in shop.variables.arrays if a.size] + shop.state.extents()
+    merged: list[list[int]] = []
+    for low, high in sorted(ranges):
+        if merged and low <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], high)
+        else:
+            merged.append([low, high])
+    return _words([low for low, _ in merged]), _words([high for _, high in merged])
+
+
+class Plan:
+    """One kind of step (which variables have gradients, what is done with them) as a program."""
+
+    def __init__(
+        self, shop: Workshop, phases: list[list[Item]], present: tuple[bool, ...], counter: Words
+    ) -> None:
+        self.shop, self.phases, self.present = shop, phases, present
+        self._rows: list[list[int]] = []
+        self._ends: list[int] = []
+        self._patches: list[list[tuple[int, int]]] = [[] for _ in present]
+        self._kept: list[Any] = [counter]
+        self._loose: dict[int, Array] = {}
+        self._add_norms()
+        for items in phases:
+            for item in items:
+                self._add_update(item)
+            self._ends.append(len(self._rows))
+        self._add_scatters()
+        self._seal(counter)
+
+    def _place(self, item: Item, function: int, columns: dict[Column, str]) -> list[int]:
+        """Append the rows of an item, a chunk each; return their places."""
+        arrays, places = item.arrays, []
+        dtype = arrays["variable"].dtype
+        numbers = self.shop.numbers[dtype].array.ctypes.data
+        size = arrays["variable"].size
+        for first in range(0, size, CHUNK):
+            row = [0] * len(Column)
+            row[Column.FUNCTION], row[Column.NUMBERS] = function, numbers
+            row[Column.LENGTH] = min(CHUNK, size - first)
+            for column, name in columns.items():
+                if name in arrays:
+                    row[column] = arrays[name].ctypes.data + first * dtype.itemsize
+            places.append(len(self._rows))
+            self._patches[item.index].append((len(self._rows), first * dtype.itemsize))
+            self._rows.append(row)
+        return places
+
+    def _add_update(self, item: Item) -> None:
+        """Append the rows that update a variable."""
+        columns = {
+            Column.VARIABLE: "variable",
+            Column.VELOCITY: "velocity",
+            Column.MOMENTUM: "momentum",
+            Column.AVERAGE_GRADIENT: "average_gradient",
+            Column.AVERAGE: "average",
+            Column.ACCUMULATOR: "gradient_accumulator",
+        }
+        function = kernels.loop_address(item.variant, item.arrays["variable"].dtype.name)
+        for place in self._place(item, function, columns):
+            if item.variant.factor:
+                self._rows[place][Column.CLIP] = self._pairs[item.index]
+
+    def _add_norms(self) -> None:
+        """Append the phases that take norms and turn them into factors."""
+        kind, items = self.shop.norm_kind, [i for i in self.phases[0] if i.variant.update]
+        self._pairs: dict[int, int] = {}
+        if kind is None:
+            return
+        groups: dict[str, list[Item]] = {}
+        for item in items if kind != EACH else sorted(items, key=self._dtype_name):
+            groups.setdefault(self._dtype_name(item), []).append(item)
+        ordered = items if kind != EACH else [i for g in groups.values() for i in g]
+        counts = [-(-item.arrays["variable"].size // CHUNK) for item in ordered]
+        sums = np.zeros(max(sum(counts), 1))
+        self._kept.append(sums)
+        place = 0
+        for item in ordered:
+            place = self._add_squares(item, sums, place)
+        self._ends.append(len(self._rows))
+        first = 0
+        for name, members in groups.items():
+            covered = members if kind == EACH else ordered
+            self._add_clips(kind, name, members, (covered, sums, first))
+            first += sum(-(-m.arrays["variable"].size // CHUNK) for m in members)
+        self._ends.append(len(self._rows))
+
+    @staticmethod
+    def _dtype_name(item: Item) -> str:
+        """Return the dtype by which items are grouped."""
+        return str(item.arrays["variable"].dtype.name)
+
+    def _add_squares(self, item: Item, sums: Array, place: int) -> int:
+        """Append the rows that sum a gradient's squares; return the next place for a sum."""
+        function = kernels.squares_address(
+            self.shop.before_norm(item.index), self._dtype_name(item)
+        )
+        for row in self._place(item, function, {Column.ACCUMULATOR: "gradient_accumulator"}):
+            self._rows[row][Column.VARIABLE] = sums.ctypes.data + 8 * place
+            place += 1
+        return place
+
+    def _add_clips(
+        self, kind: int, name: str, members: list[Item], span: tuple[list[Item], Array, int]
+    ) -> None:
+        """Append the row that turns sums into the factors of one dtype's variables."""
+        covered, sums, first = span
+        numbers = self.shop.numbers[np.dtype(name)].array
+        counts = _words([-(-item.arrays["variable"].size // CHUNK) for item in covered])
+        pairs = np.ones((len(members), 2), numbers.dtype)
+        self._kept += [counts, pairs]
+        for k, member in enumerate(members):
+            self._pairs[member.index] = pairs.ctypes.data + (16 if name == "float64" else 8) * (
+                k if kind == EACH else 0
+            )
+        row = [0] * len(Column)
+        row[Column.FUNCTION] = kernels.clips_address(Variant(half=name == "float16"), kind, name)
+        row[Column.NUMBERS], row[Column.LENGTH] = numbers.ctypes.data, len(covered)
+        row[Column.VARIABLE] = sums.ctypes.data + (8 * first if kind == EACH else 0)
+        row[Column.GRADIENT], row[Column.VELOCITY] = counts.ctypes.data, pairs.ctypes.data
+        self._rows.append(row)
+
+    def _add_scatters(self) -> None:
+        """Append the phase that copies stand-ins back into strided variables."""
+        for i, stand_in in self.shop.stand_ins.items():
+            variable = self.shop.variables.arrays[i]
+            if not variable.size:
+                continue
+            shape = _words([variable.ndim, *variable.shape, *variable.strides])
+            self._kept.append(shape)
+            row = [0] * len(Column)
+            row[Column.FUNCTION] = kernels.scatter_address(variable.dtype.name)
+            row[Column.LENGTH], row[Column.VARIABLE] = variable.size, variable.ctypes.data
+            row[Column.GRADIENT], row[Column.VELOCITY] = stand_in.ctypes.data, shape.ctypes.data
+            self._rows.append(row)
+        self._ends.append(len(self._rows))
+
+    def _seal(self, counter: Words) -> None:
+        """Turn the collected rows into the tables that compiled code reads."""
+        shop = self.shop
+        self.rows = np.array(self._rows or [[0] * len(Column)], np.uint64)
+        self.ends, self.state = _words(self._ends), np.zeros(STATE_WORDS, np.int64)
+        facts, width = _facts(shop)
+        starts, ends = _extents(shop)
+        flat = [patch for patches in self._patches for patch in patches]
+        first = np.cumsum([0] + [len(p) for p in self._patches]).astype(np.uint64)
+        places, offsets = _words([p for p, _ in flat]), _words([o for _, o in flat])
+        expected = _words([int(p) for p in self.present])
+        self.accepted = np.zeros(len(self.present), np.uint64)
+        self.attention = np.zeros(len(self.present), np.uint64)
+        tables = {
+            Desk.COUNT: len(self.present),
+            Desk.FACTS: facts,
+            Desk.FACT_WIDTH: width,
+            Desk.EXPECTED: expected,
+            Desk.ACCEPTED: self.accepted,
+            Desk.ATTENTION: self.attention,
+            Desk.PATCHES: first,
+            Desk.PATCH_ROWS: places,
+            Desk.PATCH_OFFSETS: offsets,
+            Desk.ROWS: self.rows,
+            Desk.STARTS: starts,
+            Desk.ENDS: ends,
+            Desk.EXTENTS: starts.size,
+            Desk.NONE: id(None),
+            Desk.ARRAY_TYPE: id(np.ndarray),
+        }
+        desk = [t if isinstance(t, int) else t.ctypes.data for t in tables.values()]
+        self.desk = _words(desk)
+        self._kept.append(tables)
+        self._places = (first, places, offsets)
+        self._drive, self._help = program.driver(), program.helper()
+        self._set_calls(counter)
+
+    def _set_calls(self, counter: Words) -> None:
+        """Prepare the arguments of the compiled calls."""
+        arrays = [a for items in self.phases for item in items for a in item.arrays.values()]
+        touched = sum(a.nbytes for a in arrays)
+        flush = FLUSH if self.shop.row.flushes_subnormals and program.HARDWARE_FLUSH else 0
+        self.many = touched >= PARALLEL_BYTES and len(self._rows) > 1
+        table, width = self.rows.ctypes.data, self.rows.strides[0]
+        state = self.state.ctypes.data
+        common = (table, width, state, self.ends.ctypes.data, len(self._ends))
+        self._alone = (*common, counter.ctypes.data, flush | ALONE)
+        self._shared = (*common, counter.ctypes.data, flush)
+        self._job = (self._assist, (table, width, state, bool(flush)))
+        self.address = self.desk.ctypes.data
+
+    def _assist(self, *arguments: Any) -> None:
+        """Help from a worker's thread; the bound method keeps the tables alive."""
+        self._help(*arguments)
+
+    def put(self, index: int, gradient: Array) -> None:
+        """Set the gradient of a variable, as elements in the variable's order."""
+        first, places, offsets = self._places
+        for k in range(int(first[index]), int(first[index + 1])):
+            self.rows[places[k], Column.GRADIENT] = gradient.ctypes.data + int(offsets[k])
+        self.accepted[index] = 0
+        self._loose[index] = gradient
+
+    def run(self) -> None:
+        """Carry out the program; everything has been checked before."""
+        for i, stand_in in self.shop.stand_ins.items():
+            variable = self.shop.variables.arrays[i]
+            np.copyto(stand_in.reshape(variable.shape), variable)
+        if self.many and pool.count > 1:
+            pool.offer(self._job)
+            self._drive(*self._shared)
+        else:
+            self._drive(*self._alone)
+        if self._loose:
+            self._loose.clear()
+
+
+def look(plan: Plan, gradients: list[Any], variables: int) -> int:
+    """Check all arrays of a step; see `inspection.make_look`."""
+    return int(inspection.looker()(id(gradients), variables, plan.address))

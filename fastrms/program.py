@@ -1,0 +1,232 @@
+"""A step as a program: rows of (compiled function, addresses) that one compiled call carries out.
+
+Rows of one phase may run on any thread in any order; a phase begins when the one before has ended.
+Nothing in here knows RMSprop; the functions that the rows name come from `kernels` and `norms`.
+"""
+
+import platform
+from enum import IntEnum
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastrms import compiling
+from fastrms.rule import Function
+
+
+class Column(IntEnum):
+    """The members of a row, each an unsigned 64-bit word."""
+
+    FUNCTION = 0
+    NUMBERS = 1
+    LENGTH = 2
+    VARIABLE = 3
+    GRADIENT = 4
+    VELOCITY = 5
+    MOMENTUM = 6
+    AVERAGE_GRADIENT = 7
+    AVERAGE = 8
+    ACCUMULATOR = 9
+    CLIP = 10
+
+
+# Byte offsets of a running program's shared words; the first says whether it is open.
+_LIMIT, _NEXT, _DONE = np.uint64(8), np.uint64(16), np.uint64(24)
+STATE_WORDS, FLUSH, ALONE = 4, 1, 2
+# The NumPy reference reaches the same mode through glibc, hence Linux alone; elsewhere `fit` flushes.
+HARDWARE_FLUSH = platform.system() == "Linux" and platform.machine() == "x86_64"
+# Intel SDM vol. 1, 10.2.3: flush-to-zero is bit 15 of MXCSR, denormals-are-zero bit 6.
+_FLUSH_BITS = (1 << 15 | 1 << 6) if HARDWARE_FLUSH else 0
+_INT64_POINTER = ir.IntType(64).as_pointer()
+_ANY_POINTER = ir.IntType(8).as_pointer()
+
+
+@intrinsic
+def _invoke(typingctx, row, numbers, function):  # type: ignore[no-untyped-def]
+    """Call a row's function with the addresses of the row and of its numbers."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        kind = ir.FunctionType(ir.VoidType(), [_INT64_POINTER, _ANY_POINTER, _ANY_POINTER])
+        target = builder.inttoptr(args[2], kind.as_pointer())
+        first = builder.inttoptr(args[0], _INT64_POINTER)
+        second = builder.inttoptr(args[1], _ANY_POINTER)
+        builder.call(target, [first, second, second])
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.uint64, types.uint64), codegen
+
+
+@intrinsic
+def _load(typingctx, address):  # type: ignore[no-untyped-def]
+    """Read a word that other threads write."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.load_atomic(builder.inttoptr(args[0], _INT64_POINTER), "seq_cst", 8)
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def _store(typingctx, address, value):  # type: ignore[no-untyped-def]
+    """Write a word that other threads read."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        builder.store_atomic(args[1], builder.inttoptr(args[0], _INT64_POINTER), "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.int64), codegen
+
+
+@intrinsic
+def _add(typingctx, address, value):  # type: ignore[no-untyped-def]
+    """Add to a word that other threads add to."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.atomic_rmw(
+            "add", builder.inttoptr(args[0], _INT64_POINTER), args[1], "seq_cst"
+        )
+
+    return types.int64(types.uint64, types.int64), codegen
+
+
+@intrinsic
+def _swap(typingctx, address, old, new):  # type: ignore[no-untyped-def]
+    """Replace a word if it still is `old`; tell whether it was."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        pointer = builder.inttoptr(args[0], _INT64_POINTER)
+        result = builder.cmpxchg(pointer, args[1], args[2], "seq_cst", "seq_cst")
+        return context.cast(builder, builder.extract_value(result, 1), types.boolean, types.int64)
+
+    return types.int64(types.uint64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def _set_mode(typingctx, add, restore):  # type: ignore[no-untyped-def]
+    """Add the flush bits to this thread's floating-point mode, or restore it; return the old."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        if not _FLUSH_BITS:
+            return args[1]
+        word = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [_ANY_POINTER])
+        slot = cgutils.alloca_once(builder, word)
+        pointer = builder.bitcast(slot, _ANY_POINTER)
+        save = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.stmxcsr")
+        load = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.ldmxcsr")
+        builder.call(save, [pointer])
+        old = builder.load(slot)
+        flushing = builder.or_(old, word(_FLUSH_BITS))
+        restored = builder.trunc(args[1], word)
+        builder.store(builder.select(builder.trunc(args[0], ir.IntType(1)), flushing, restored), slot)
+        builder.call(load, [pointer])
+        return builder.zext(old, ir.IntType(64))
+
+    return types.int64(types.boolean, types.int64), codegen
+
+
+if platform.system() == "Windows":
+
+    @njit
+    def _give_way():  # type: ignore[no-untyped-def]
+        """Do nothing: there is no portable yield to call."""
+
+else:
+    _sched_yield = types.ExternalFunction("sched_yield", types.intc())
+
+    @njit
+    def _give_way():  # type: ignore[no-untyped-def]
+        """Let another thread run, a worker that still holds a row above all."""
+        _sched_yield()
+
+
+@intrinsic
+def words(typingctx, address):  # type: ignore[no-untyped-def]
+    """View an address as a pointer to unsigned words."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.inttoptr(args[0], _INT64_POINTER)
+
+    return types.CPointer(types.uint64)(types.uint64), codegen
+
+
+@njit(error_model="numpy")
+def _run(table, width, ticket):  # type: ignore[no-untyped-def]
+    """Carry out one row."""
+    row = table + np.uint64(ticket) * width
+    head = words(row)
+    _invoke(row, head[1], head[0])
+
+
+@njit(error_model="numpy")
+def _share(table, width, state):  # type: ignore[no-untyped-def]
+    """Take rows of the current phase until none is left."""
+    while True:
+        ticket = _load(state + _NEXT)
+        if ticket >= _load(state + _LIMIT):
+            return
+        if _swap(state + _NEXT, ticket, ticket + 1):
+            _run(table, width, ticket)
+            _add(state + _DONE, 1)
+
+
+def make_help(stamp: str) -> Function:
+    """Write the part of a worker: take rows of an open program until its owner closes it."""
+
+    def help_(table, width, state, flush):  # type: ignore[no-untyped-def]
+        if stamp == "":
+            return
+        old = _set_mode(True, 0) if flush else 0
+        while _load(state) != 0:
+            _share(table, width, state)
+            _give_way()
+        if flush:
+            _set_mode(False, old)
+
+    return help_
+
+
+def make_drive(stamp: str) -> Function:
+    """Write the part of the owner: carry out a program phase by phase, then count the step."""
+
+    def drive(table, width, state, phases, count, counters, mode):  # type: ignore[no-untyped-def]
+        if stamp == "":
+            return
+        ends, counter = words(phases), words(counters)
+        flush, alone = mode & np.uint64(1) != 0, mode & np.uint64(2) != 0
+        old = _set_mode(True, 0) if flush else 0
+        if alone:
+            for ticket in range(np.int64(ends[count - np.uint64(1)])):
+                _run(table, width, ticket)
+        else:
+            _store(state + _LIMIT, 0)
+            _store(state + _NEXT, 0)
+            _store(state + _DONE, 0)
+            _store(state, 1)
+            for phase in range(np.int64(count)):
+                limit = np.int64(ends[phase])
+                _store(state + _LIMIT, limit)
+                _share(table, width, state)
+                while _load(state + _DONE) < limit:
+                    _give_way()
+            _store(state, 0)
+        counter[0] += counter[1]
+        if flush:
+            _set_mode(False, old)
+
+    return drive
+
+
+def helper() -> Function:
+    """Compile the part of a worker."""
+    word = types.uint64
+    signature = types.void(word, word, word, types.boolean)
+    return compiling.function(make_help, signature)
+
+
+def driver() -> Function:
+    """Compile the part of the owner."""
+    return compiling.function(make_drive, types.void(*[types.uint64] * 7))

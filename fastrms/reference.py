@@ -1,0 +1,79 @@
+"""The rule as NumPy evaluates it: the reference that every kernel equals bit for bit."""
+
+import contextlib
+import ctypes
+import ctypes.util
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastrms.program import HARDWARE_FLUSH
+from fastrms.rule import Variant, make_rule
+
+LANES, CHUNK = 32, 16384
+_MXCSR, _FLUSH_BITS = 28, 1 << 15 | 1 << 6
+
+
+def fit(value: Any, variant: Variant) -> Any:
+    """Flush subnormal results where neither the processor nor the variant's dtype does it."""
+    if not variant.flush:
+        return value
+    tiny = np.finfo(value.dtype).tiny
+    return np.where(np.abs(value) < tiny, np.copysign(value.dtype.type(0), value), value)
+
+
+def smaller(value: Any, bound: Any) -> Any:
+    """Return the minimum; a NaN in `value` stays."""
+    return np.where(bound < value, bound, value)[()]
+
+
+condition, update, average, clip_pair = make_rule(np.sqrt, fit, smaller, lambda function: function)
+
+
+@functools.cache
+def _libm() -> Any:
+    """Return the C library that holds the floating-point environment."""
+    return ctypes.CDLL(ctypes.util.find_library("m") or "libm.so.6")
+
+
+@contextlib.contextmanager
+def flushing(active: bool) -> Iterator[None]:
+    """Let this thread's processor flush subnormal operands and results, as TensorFlow does."""
+    if not (active and HARDWARE_FLUSH):
+        yield
+        return
+    library = _libm()
+    # glibc's fenv_t on x86-64 keeps MXCSR in its last word.
+    saved, changed = ctypes.create_string_buffer(32), ctypes.create_string_buffer(32)
+    library.fegetenv(saved)
+    library.fegetenv(changed)
+    word = ctypes.c_uint32.from_buffer(changed, _MXCSR)
+    word.value |= _FLUSH_BITS
+    library.fesetenv(changed)
+    try:
+        yield
+    finally:
+        library.fesetenv(saved)
+
+
+def sum_of_squares(values: NDArray[Any]) -> float:
+    """Sum squares in float64, in the order of the kernels: 32 lanes, then a tree."""
+    wide = values.astype(np.float64)
+    padded = np.zeros(-(-wide.size // LANES) * LANES)
+    padded[: wide.size] = wide * wide
+    lanes = np.zeros(LANES)
+    for block in padded.reshape(-1, LANES):
+        lanes = lanes + block
+    width = LANES
+    while width > 1:
+        width //= 2
+        lanes[:width] = lanes[:width] + lanes[width : 2 * width]
+    return float(lanes[0])
+
+
+def chunk_sums(values: NDArray[Any]) -> list[float]:
+    """Return the sums of squares of a flat array's chunks."""
+    return [sum_of_squares(values[k : k + CHUNK]) for k in range(0, values.size, CHUNK)]

@@ -1,0 +1,215 @@
+"""The RMSprop rule, written once: NumPy evaluates it, Numba compiles it for CPU and CUDA.
+
+`velocity` is Keras 3's word for the running mean of the squared gradient. `fit` rounds a result to
+what the target stores after each operation: float16, or zero for a subnormal number.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+Function = Callable[..., Any]
+
+
+class Variant(NamedTuple):
+    """Choices fixed when a kernel is compiled; most are one difference between real systems."""
+
+    centered: bool = False
+    momentum: bool = False
+    epsilon_inside: bool = False
+    incremental_velocity: bool = False
+    incremental_average: bool = False
+    square_last: bool = False
+    squared_average: bool = False
+    reciprocal: bool = False
+    rate_on_quotient: bool = False
+    rate_last: bool = False
+    decoupled_decay: bool = False
+    coupled_decay: bool = False
+    update: bool = True
+    ema: bool = False
+    accumulate: bool = False
+    accumulated: bool = False
+    scaled: bool = False
+    value_first: bool = False
+    factor: bool = False
+    divisor: bool = False
+    value_last: bool = False
+    flush: bool = False
+    half: bool = False
+
+
+CONDITIONING = slice(Variant._fields.index("accumulate"), Variant._fields.index("flush"))
+
+
+class Hyper(NamedTuple):
+    """The numbers of one step, each rounded to the dtype in which the variable is computed."""
+
+    learning_rate: Any
+    rho: Any
+    one_minus_rho: Any
+    momentum: Any
+    epsilon: Any
+    weight_decay: Any
+    ema_momentum: Any
+    one_minus_ema_momentum: Any
+    loss_scale: Any
+    accumulation_steps: Any
+    clipvalue: Any
+    clipnorm: Any
+    one: Any
+    overwrite: Any
+
+
+# What clipping by norm does: scale only gradients whose norm reaches the bound (Keras 1 and 2),
+# divide each by max(norm, bound) (tf.clip_by_norm), or scale all (tf.clip_by_global_norm).
+LEAVE_BELOW, EACH, GLOBAL = 0, 1, 2
+
+
+class Slots(NamedTuple):
+    """The state of one weight; a member that a variant does not use passes through."""
+
+    velocity: Any
+    momentum: Any
+    average_gradient: Any
+
+
+def make_condition(fit: Function, smaller: Function) -> Function:
+    """Write what happens to a gradient before the update: unscale, accumulate, clip."""
+
+    def condition(gradient, accumulator, clip, hyper, variant):  # type: ignore[no-untyped-def]
+        if variant.scaled:
+            gradient = fit(gradient / hyper.loss_scale, variant)
+        if variant.accumulate or variant.accumulated:
+            gradient = fit(gradient + accumulator, variant)
+        if variant.accumulated:
+            gradient = fit(gradient / hyper.accumulation_steps, variant)
+        if variant.value_first:
+            gradient = -smaller(-smaller(gradient, hyper.clipvalue), hyper.clipvalue)
+        if variant.factor:
+            gradient = fit(gradient * clip[0], variant)
+        if variant.divisor:
+            gradient = fit(gradient / clip[1], variant)
+        if variant.value_last:
+            gradient = -smaller(-smaller(gradient, hyper.clipvalue), hyper.clipvalue)
+        return gradient
+
+    return condition
+
+
+def make_mean(fit: Function) -> Function:
+    """Write a running mean, as a weighted sum or (fused operations, lerp) as an increment."""
+
+    def mean(old, sample, incremental, hyper, variant):  # type: ignore[no-untyped-def]
+        if incremental:
+            change = fit(sample - old, variant)
+            return fit(old + fit(change * hyper.one_minus_rho, variant), variant)
+        share = fit(hyper.one_minus_rho * sample, variant)
+        return fit(fit(hyper.rho * old, variant) + share, variant)
+
+    return mean
+
+
+def make_step(sqrt: Function, fit: Function) -> Function:
+    """Write the quotient of gradient and root mean square, times the learning rate."""
+
+    def step(gradient, spread, hyper, variant):  # type: ignore[no-untyped-def]
+        if variant.epsilon_inside:
+            rms = fit(sqrt(fit(spread + hyper.epsilon, variant)), variant)
+        else:
+            rms = fit(fit(sqrt(spread), variant) + hyper.epsilon, variant)
+        if not (variant.rate_last or variant.rate_on_quotient):
+            gradient = fit(hyper.learning_rate * gradient, variant)
+        if variant.reciprocal:
+            gradient = fit(gradient * fit(hyper.one / rms, variant), variant)
+        else:
+            gradient = fit(gradient / rms, variant)
+        if variant.rate_on_quotient:
+            gradient = fit(hyper.learning_rate * gradient, variant)
+        return gradient
+
+    return step
+
+
+def make_update(fit: Function, mean: Function, step: Function) -> Function:
+    """Write one RMSprop update of one weight."""
+
+    def update(variable, gradient, slots, hyper, variant):  # type: ignore[no-untyped-def]
+        velocity, momentum, average_gradient = slots
+        if variant.coupled_decay:
+            gradient = fit(gradient + fit(hyper.weight_decay * variable, variant), variant)
+        if variant.decoupled_decay:
+            share = fit(fit(variable * hyper.weight_decay, variant) * hyper.learning_rate, variant)
+            variable = fit(variable - share, variant)
+        square = fit(gradient * gradient, variant)
+        if variant.square_last:
+            share = fit(fit(hyper.one_minus_rho * gradient, variant) * gradient, variant)
+            velocity = fit(fit(hyper.rho * velocity, variant) + share, variant)
+        else:
+            velocity = mean(velocity, square, variant.incremental_velocity, hyper, variant)
+        spread = velocity
+        if variant.centered:
+            sample = square if variant.squared_average else gradient
+            average_gradient = mean(
+                average_gradient, sample, variant.incremental_average, hyper, variant
+            )
+            spread = fit(velocity - fit(average_gradient * average_gradient, variant), variant)
+            if variant.squared_average:
+                velocity = spread
+        change = step(gradient, spread, hyper, variant)
+        if variant.momentum:
+            momentum = fit(fit(hyper.momentum * momentum, variant) + change, variant)
+            change = momentum
+        if variant.rate_last:
+            change = fit(hyper.learning_rate * change, variant)
+        return fit(variable - change, variant), Slots(velocity, momentum, average_gradient)
+
+    return update
+
+
+def make_clip(fit: Function, smaller: Function) -> Function:
+    """Write how a norm becomes the factor and the divisor of a clipped gradient."""
+
+    def clip(norm, bound, one, kind, variant):  # type: ignore[no-untyped-def]
+        factor, divisor = bound, norm
+        if kind == LEAVE_BELOW and not norm >= bound:
+            factor, divisor = one, one
+        if kind == EACH:
+            divisor = -smaller(-norm, -bound)
+        if kind == GLOBAL:
+            scale = fit(bound * smaller(fit(one / norm, variant), fit(one / bound, variant)), variant)
+            factor, divisor = fit(scale + fit(norm - norm, variant), variant), one
+        return factor, divisor
+
+    return clip
+
+
+def make_average(fit: Function) -> Function:
+    """Write the exponential moving average of a variable."""
+
+    def average(old, variable, hyper, variant):  # type: ignore[no-untyped-def]
+        kept = fit(hyper.ema_momentum * old, variant)
+        return fit(kept + fit(hyper.one_minus_ema_momentum * variable, variant), variant)
+
+    return average
+
+
+class Rule(NamedTuple):
+    """The arithmetic of a step, compiled for one target."""
+
+    condition: Function
+    update: Function
+    average: Function
+    clip: Function
+
+
+def make_rule(sqrt: Function, fit: Function, smaller: Function, compiled: Function) -> Rule:
+    """Build the rule over a target's square root, rounding, minimum and compiler."""
+    mean = compiled(make_mean(fit))
+    step = compiled(make_step(sqrt, fit))
+    update = compiled(make_update(fit, mean, step))
+    return Rule(
+        compiled(make_condition(fit, smaller)),
+        update,
+        compiled(make_average(fit)),
+        compiled(make_clip(fit, smaller)),
+    )

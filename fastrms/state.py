@@ -1,0 +1,67 @@
+"""The slots of an optimizer: one aligned arena per dtype, with a named view per variable."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastrms.variables import Variables
+
+Array = NDArray[Any]
+_ALIGNMENT = 64
+
+
+def aligned(size: int, dtype: np.dtype[Any]) -> Array:
+    """Return zeros that begin on a cache line."""
+    raw = np.zeros(size * dtype.itemsize + _ALIGNMENT, np.uint8)
+    first = -raw.ctypes.data % _ALIGNMENT
+    return raw[first : first + size * dtype.itemsize].view(dtype)
+
+
+def _padded(size: int, itemsize: int) -> int:
+    """Return a size that keeps the next view on a cache line."""
+    step = _ALIGNMENT // itemsize
+    return -(-size // step) * step
+
+
+@dataclass
+class State:
+    """Flat slots by (slot name, variable index), in the order of their creation."""
+
+    variables: Variables
+    velocity_start: float
+    slots: dict[tuple[str, int], Array] = field(default_factory=dict)
+
+    def create(self, names: list[str], indices: list[int]) -> None:
+        """Add the slots that do not exist yet, in arenas, slot by slot."""
+        missing = [(n, i) for n in names for i in indices if (n, i) not in self.slots]
+        arrays = self.variables.arrays
+        needed: dict[np.dtype[Any], int] = {}
+        for _, i in missing:
+            dtype = arrays[i].dtype
+            needed[dtype] = needed.get(dtype, 0) + _padded(arrays[i].size, dtype.itemsize)
+        arenas = {dtype: aligned(size, dtype) for dtype, size in needed.items()}
+        used = dict.fromkeys(needed, 0)
+        for name, i in missing:
+            dtype, size = arrays[i].dtype, arrays[i].size
+            first = used[dtype]
+            used[dtype] += _padded(size, dtype.itemsize)
+            slot = arenas[dtype][first : first + size]
+            if name == "velocity" and self.velocity_start:
+                slot[:] = self.velocity_start
+            self.slots[name, i] = slot
+
+    def shaped(self, name: str, index: int) -> Array:
+        """View a slot in its variable's shape and memory order."""
+        variable = self.variables.arrays[index]
+        columns = variable.flags.f_contiguous and not variable.flags.c_contiguous
+        return self.slots[name, index].reshape(variable.shape, order="F" if columns else "C")
+
+    def extents(self) -> list[tuple[int, int]]:
+        """Return the byte ranges of all slots."""
+        return [
+            (slot.ctypes.data, slot.ctypes.data + slot.nbytes)
+            for slot in self.slots.values()
+            if slot.size
+        ]

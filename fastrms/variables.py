@@ -1,0 +1,168 @@
+"""The arrays an optimizer updates: what may be one, who is who, and what has changed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastrms.errors import VariableError
+from fastrms.inspection import C_ORDER, F_ORDER
+
+Array = NDArray[Any]
+DTYPES = ("float16", "float32", "float64")
+
+
+def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str | None, Any]]:
+    """Yield (name, leaf) of nested dictionaries, lists and tuples; a lone list has no names."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from flatten(value, f"{prefix}/{key}" if prefix else str(key))
+    elif isinstance(tree, list | tuple) and (prefix == "" or _holds_arrays(tree)):
+        for index, value in enumerate(tree):
+            yield from flatten(value, f"{prefix}/{index}") if prefix else ((None, value),)
+    else:
+        yield prefix or None, tree
+
+
+def _holds_arrays(items: Sequence[Any]) -> bool:
+    """Tell a list of arrays from a gradient written as a list of numbers."""
+    return any(isinstance(item, np.ndarray | Mapping) for item in items)
+
+
+def describe(array: Any) -> str:
+    """Describe an array in an error message."""
+    if isinstance(array, np.ndarray):
+        return f"an array of shape {array.shape} and dtype {array.dtype}"
+    return f"{type(array).__name__} {array!r:.60}"
+
+
+def key_of(array: Array) -> tuple[int, tuple[int, ...], tuple[int, ...], str]:
+    """Return what identifies an array's buffer: address, shape, strides and dtype."""
+    return array.ctypes.data, array.shape, array.strides, array.dtype.str
+
+
+def require_variable(array: Any, name: str) -> Array:
+    """Return an array that can be updated in place, or raise."""
+    problem = None
+    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+        problem = f"is {describe(array)}; valid: a NumPy array of float16, float32 or float64"
+    elif array.dtype.name not in DTYPES or not array.dtype.isnative:
+        problem = f"has dtype {array.dtype.str!r}; valid: native float16, float32 or float64"
+    elif not array.flags.writeable:
+        problem = "is read-only; pass a writable array, for example array.copy()"
+    elif not array.flags.aligned:
+        problem = "is not aligned in memory; pass array.copy()"
+    elif array.size and _repeats(array):
+        problem = "repeats elements (a stride of 0, or overlapping); pass array.copy()"
+    if problem:
+        raise VariableError(f"variable {name} {problem}.")
+    return array  # type: ignore[no-any-return]
+
+
+def _repeats(array: Array) -> bool:
+    """Tell whether two indices of an array name the same memory."""
+    if array.flags.c_contiguous or array.flags.f_contiguous:
+        return False
+    steps = sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1)
+    reach = array.itemsize
+    for step, length in steps:
+        if step < reach:
+            return _repeats_exactly(array)
+        reach += step * (length - 1)
+    return False
+
+
+def _repeats_exactly(array: Array) -> bool:
+    """Count the distinct addresses of an array whose axes interleave."""
+    offsets = np.zeros(1, np.int64)
+    for stride, length in zip(array.strides, array.shape, strict=True):
+        offsets = (offsets[:, None] + stride * np.arange(length)).ravel()
+    return bool(np.unique(offsets).size < offsets.size)
+
+
+def extent(array: Array) -> tuple[int, int]:
+    """Return the first and one past the last byte address of an array."""
+    low, high = np.lib.array_utils.byte_bounds(array)
+    return int(low), int(high)
+
+
+def require_apart(arrays: Sequence[Array], names: Sequence[str]) -> None:
+    """Raise if two variables share an element (or are the same array)."""
+    order = sorted((extent(a), i) for i, a in enumerate(arrays) if a.size)
+    reach: list[tuple[int, int]] = []
+    for (low, high), i in order:
+        reach = [(end, k) for end, k in reach if end > low]
+        for _, k in reach:
+            if arrays[i] is arrays[k] or np.shares_memory(arrays[i], arrays[k]):
+                first, second = sorted((i, k))
+                raise VariableError(
+                    f"variables {names[first]} and {names[second]} share elements; each number "
+                    "can be updated once per step. Pass each array once, or copies."
+                )
+        reach.append((high, i))
+    empty = [id(a) for a in arrays if not a.size]
+    if len(set(empty)) != len(empty):
+        raise VariableError("the same empty array is given twice; pass each array once.")
+
+
+@dataclass
+class Variables:
+    """The variables of one optimizer, in the order in which it was built."""
+
+    arrays: list[Array]
+    names: list[str]
+    named: bool
+    by_id: dict[int, int] = field(init=False)
+    by_key: dict[Any, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.by_id = {id(a): i for i, a in enumerate(self.arrays)}
+        self.by_key = {key_of(a): i for i, a in enumerate(self.arrays) if a.size}
+
+    def index(self, array: Any) -> int | None:
+        """Return which variable an array is: by identity, else by its buffer."""
+        found = self.by_id.get(id(array))
+        if found is not None and self.arrays[found] is array:
+            return found
+        if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+            return None
+        return self.by_key.get(key_of(array)) if array.flags.writeable else None
+
+    def label(self, index: int) -> str:
+        """Name a variable in an error message."""
+        return repr(self.names[index]) if self.named else f"{index} ({self.names[index]!r})"
+
+
+def collect(tree: Any) -> Variables:
+    """Check the variables given to `build` and name them."""
+    if isinstance(tree, np.ndarray) or not isinstance(tree, Mapping | list | tuple):
+        tree = [tree] if isinstance(tree, np.ndarray) else list(tree)
+    leaves = list(flatten(tree))
+    if not leaves:
+        raise VariableError("no variables were given; pass a list or a dictionary of arrays.")
+    named = isinstance(tree, Mapping)
+    names = [name if name is not None else f"variable_{i}" for i, (name, _) in enumerate(leaves)]
+    shown = [repr(n) if named else str(i) for i, n in enumerate(names)]
+    arrays = [require_variable(leaf, s) for (_, leaf), s in zip(leaves, shown, strict=True)]
+    require_apart(arrays, shown)
+    return Variables(arrays, names, named)
+
+
+def order_of(array: Array) -> int:
+    """Return the flags under which a gradient lies in memory as a variable's elements do."""
+    flags = array.flags
+    if flags.c_contiguous or flags.f_contiguous:
+        return C_ORDER * flags.c_contiguous | F_ORDER * flags.f_contiguous
+    return C_ORDER
+
+
+def is_strided(array: Array) -> bool:
+    """Tell whether an array needs a contiguous stand-in."""
+    return not (array.flags.c_contiguous or array.flags.f_contiguous)
+
+
+def flat(array: Array) -> Array:
+    """View a contiguous array as its elements in memory order."""
+    return array.reshape(-1, order="A")

@@ -1,0 +1,206 @@
+"""What a step does to each variable: which variant of the rule, on which arrays."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastrms.arguments import Settings
+from fastrms.dialects.fields import Dialect
+from fastrms.errors import GradientError
+from fastrms.hyper import Numbers, bounds
+from fastrms.program import HARDWARE_FLUSH
+from fastrms.rule import EACH, GLOBAL, LEAVE_BELOW, Variant
+from fastrms.state import State, aligned
+from fastrms.variables import Variables, describe, flat, is_strided
+
+Array = NDArray[Any]
+UPDATE, ACCUMULATE, IDLE, CLEAR = "update", "accumulate", "idle", "clear"
+
+
+class Item(NamedTuple):
+    """One variable's share of a step."""
+
+    index: int
+    variant: Variant
+    arrays: dict[str, Array]
+
+
+@dataclass
+class Workshop:
+    """Everything that steps read and write, whichever engine carries them out."""
+
+    row: Dialect
+    settings: Settings
+    variables: Variables
+    state: State
+    undecayed: frozenset[int]
+    numbers: dict[np.dtype[Any], Numbers] = field(default_factory=dict)
+    stand_ins: dict[int, Array] = field(default_factory=dict)
+    cast: dict[int, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for i, array in enumerate(self.variables.arrays):
+            if array.dtype not in self.numbers:
+                self.numbers[array.dtype] = Numbers(self.row, self.settings, array.dtype)
+            if is_strided(array):
+                self.stand_ins[i] = aligned(array.size, array.dtype)
+        self.acting = bounds(self.row, self.settings)
+
+    @property
+    def has_momentum(self) -> bool:
+        """Tell whether there is a momentum slot."""
+        return self.settings.momentum > 0 or "momentum" in self.row.form.always
+
+    @property
+    def norm_kind(self) -> int | None:
+        """Return what clipping by norm does, or None without it."""
+        if "norm" in self.acting:
+            return LEAVE_BELOW if self.row.clipping.norm_spans_all else EACH
+        return GLOBAL if "global" in self.acting else None
+
+    def slot_names(self) -> list[str]:
+        """Return the slots that this optimizer keeps, in the order of its weights."""
+        settings = self.settings
+        kept = {
+            "velocity": True,
+            "momentum": self.has_momentum,
+            "average_gradient": settings.centered,
+            "average": settings.use_ema,
+            "gradient_accumulator": bool(settings.gradient_accumulation_steps),
+        }
+        return [name for name in self.row.weights.order if kept.get(name)]
+
+    def flat(self, index: int) -> Array:
+        """Return a variable, or its contiguous stand-in, as elements in memory order."""
+        stand_in = self.stand_ins.get(index)
+        return flat(self.variables.arrays[index]) if stand_in is None else stand_in
+
+    def _target(self, index: int) -> dict[str, bool]:
+        """Return the choices that a variable's dtype makes."""
+        half = self.variables.arrays[index].dtype == np.float16
+        soft = self.row.flushes_subnormals and not HARDWARE_FLUSH
+        return {"half": half, "flush": soft and not half}
+
+    def before_norm(self, index: int) -> Variant:
+        """Return the conditioning that a gradient has had when its norm is taken."""
+        settings, kinds = self.settings, list(self.acting)
+        return Variant(
+            update=False,
+            scaled=settings.loss_scale_factor is not None,
+            accumulated=bool(settings.gradient_accumulation_steps),
+            value_first=kinds[0] == "value" and len(kinds) > 1,
+            **self._target(index),
+        )
+
+    def variant(self, index: int, mode: str) -> Variant:
+        """Return the variant of the rule for one variable in one kind of step."""
+        settings, target = self.settings, self._target(index)
+        shifts = self.row.average is not None and self.row.average.shifts_past_none
+        ema = settings.use_ema and not shifts
+        if mode in (IDLE, CLEAR):
+            return Variant(update=False, ema=ema, accumulated=mode == CLEAR, **target)
+        scaled = settings.loss_scale_factor is not None
+        if mode == ACCUMULATE:
+            return Variant(update=False, accumulate=True, ema=ema, scaled=scaled, **target)
+        choices = set(self.row.form.choices(self.has_momentum, settings.centered))
+        coupled = "coupled_decay" in choices
+        decays = settings.weight_decay is not None and index not in self.undecayed
+        choices -= {"coupled_decay", "momentum"}
+        if decays and not (coupled and settings.weight_decay == 0):
+            choices.add("coupled_decay" if coupled else "decoupled_decay")
+        kinds, kind = list(self.acting), self.norm_kind
+        return Variant(
+            **dict.fromkeys(choices, True),
+            centered=settings.centered,
+            momentum=self.has_momentum,
+            ema=ema,
+            scaled=scaled,
+            accumulated=bool(settings.gradient_accumulation_steps),
+            value_first="value" in kinds[:-1],
+            factor=kind is not None,
+            divisor=kind in (LEAVE_BELOW, EACH),
+            value_last="value" in kinds[-1:],
+            **target,
+        )
+
+    def item(self, index: int, mode: str) -> Item:
+        """Return a variable's share of a step, its gradient left to be filled in."""
+        arrays = {"variable": self.flat(index)}
+        for name in self.slot_names():
+            arrays[name] = self.state.slots[name, index]
+        return Item(index, self.variant(index, mode), arrays)
+
+    def shifted(self, present: list[int]) -> list[Item]:
+        """Return the moving averages of a system that pairs them past None gradients."""
+        pairs = [(i, self.state.slots["average", k]) for k, i in enumerate(present)]
+        for k, (i, average) in enumerate(pairs):
+            if self.variables.arrays[k].shape != self.variables.arrays[i].shape:
+                raise GradientError(
+                    f"variable {self.variables.label(k)} has no gradient, and {self.row.name!r} "
+                    f"then pairs the moving average of shape {self.variables.arrays[k].shape} with "
+                    f"variable {self.variables.label(i)} of shape "
+                    f"{self.variables.arrays[i].shape}, which the real system cannot do either "
+                    f"({average.size} elements). Give every variable a gradient, or use keras-3."
+                )
+        variants = [Variant(update=False, ema=True, **self._target(i)) for i, _ in pairs]
+        return [
+            Item(i, variant, {"variable": self.flat(i), "average": average})
+            for (i, average), variant in zip(pairs, variants, strict=True)
+        ]
+
+    def gradient(self, index: int, value: Any) -> Array:
+        """Return a gradient as flat elements in its variable's dtype and memory order."""
+        variable = self.variables.arrays[index]
+        array = self._as_array(index, value, variable)
+        self._require_apart(index, array)
+        plain = array.dtype == variable.dtype and array.dtype.isnative and array.flags.aligned
+        contiguous = array.flags.c_contiguous and variable.flags.c_contiguous
+        contiguous |= array.flags.f_contiguous and variable.flags.f_contiguous
+        contiguous |= array.flags.c_contiguous and is_strided(variable)
+        if plain and contiguous:
+            return flat(np.asarray(array))
+        if index not in self.cast:
+            self.cast[index] = aligned(variable.size, variable.dtype)
+        columns = variable.flags.f_contiguous and not variable.flags.c_contiguous
+        view = self.cast[index].reshape(variable.shape, order="F" if columns else "C")
+        with np.errstate(over="ignore", under="ignore"):
+            np.copyto(view, array, casting="unsafe")
+        return self.cast[index]
+
+    def _as_array(self, index: int, value: Any, variable: Array) -> Array:
+        """Return a gradient as an array of its variable's shape."""
+        label = self.variables.label(index)
+        array = value
+        if not isinstance(value, np.ndarray | np.generic):
+            try:
+                array = np.asarray(value, dtype=variable.dtype)
+            except (TypeError, ValueError) as error:
+                raise GradientError(
+                    f"the gradient of variable {label} is {describe(value)}; valid: an array of "
+                    f"shape {variable.shape}, a list of numbers, or None ({error})."
+                ) from error
+        array = np.asanyarray(array)
+        if array.dtype.kind != "f":
+            raise GradientError(
+                f"the gradient of variable {label} has dtype {array.dtype}; valid: float16, "
+                "float32 or float64. Convert it with .astype."
+            )
+        if array.shape != variable.shape:
+            raise GradientError(
+                f"the gradient of variable {label} has shape {array.shape}; expected "
+                f"{variable.shape}, the variable's."
+            )
+        return array
+
+    def _require_apart(self, index: int, array: Array) -> None:
+        """Raise if a gradient shares elements with what the step writes."""
+        arrays = [*self.variables.arrays, *self.state.slots.values()]
+        for k, other in enumerate(arrays):
+            if np.may_share_memory(array, other) and np.shares_memory(array, other):
+                what = self.variables.label(k) if k < len(self.variables.arrays) else "a slot"
+                raise GradientError(
+                    f"the gradient of variable {self.variables.label(index)} shares memory with "
+                    f"{what}, which the step changes; pass a gradient of its own (.copy())."
+                )
