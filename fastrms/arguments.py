@@ -30,7 +30,7 @@ class Settings:
 
     learning_rate: float | Callable[..., Any] = 0.001
     rho: float = 0.9
-    momentum: float = 0.0
+    momentum: float | None = 0.0
     epsilon: float = 1e-7
     centered: bool = False
     weight_decay: float | None = None
@@ -180,7 +180,6 @@ def settle(row: Dialect, given: Mapping[str, Any]) -> Settings:
     settings = Settings(decay_offset=offset)
     for name, value in values.items():
         setattr(settings, name, value)
-    settings.momentum = settings.momentum or 0.0
     settings.decay = settings.decay or 0.0
     _exclusive(row, settings)
     return settings

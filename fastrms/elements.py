@@ -141,7 +141,9 @@ def add_squares(typingctx, lanes, values, n):  # type: ignore[no-untyped-def]
             builder.store(total, sums, align=8)
         done = builder.shl(count, count.type(5))
         with cgutils.for_range(builder, builder.sub(args[2], done)) as loop:
-            x = widened(builder, builder.load(builder.gep(data, [builder.add(done, loop.index)])), 1)
+            x = widened(
+                builder, builder.load(builder.gep(data, [builder.add(done, loop.index)])), 1
+            )
             lane = builder.gep(args[0], [loop.index])
             builder.store(builder.fadd(builder.load(lane), builder.fmul(x, x)), lane)
         return context.get_dummy_value()

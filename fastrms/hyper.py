@@ -78,7 +78,7 @@ def fixed(row: Dialect, settings: Settings, dtype: np.dtype[Any]) -> Hyper:
         learning_rate=one,
         rho=_rounded(row, "rho", settings.rho, dtype),
         one_minus_rho=_complement(row, settings, dtype),
-        momentum=_rounded(row, "momentum", settings.momentum, dtype),
+        momentum=_rounded(row, "momentum", settings.momentum or 0.0, dtype),
         epsilon=_rounded(row, "epsilon", settings.epsilon, dtype),
         weight_decay=_rounded(row, "weight_decay", settings.weight_decay or 0.0, dtype),
         ema_momentum=ema,

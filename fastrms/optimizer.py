@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastrms import weights
 from fastrms.arguments import Default, Settings, settle, takes_no_argument
 from fastrms.dialects import Dialect, get_dialect
 from fastrms.errors import ArgumentError, StateError, VariableError
 from fastrms.hyper import checked_rate
+from fastrms.portable import Portable
 from fastrms.stepper import Stepper
 from fastrms.variables import Variables, collect, flatten
+from fastrms.weights import Core
 
 Array = NDArray[Any]
 _names: dict[str, "itertools.count[int]"] = {}
@@ -34,7 +35,7 @@ def _default(value: Any) -> Any:
     return Default(value)
 
 
-class RMSprop:
+class RMSprop(Portable):
     """RMSprop on NumPy arrays, updated in place, in the arithmetic of a chosen system.
 
     With ``g`` the gradient and all operations in the variable's dtype, ``keras-3`` computes::
@@ -127,66 +128,64 @@ class RMSprop:
         **kwargs: Any,
     ) -> None:
         given = {k: v for k, v in locals().items() if k not in ("self", "dialect", "kwargs")}
-        self._row = get_dialect(dialect)
-        given = {k: v for k, v in given.items() if not isinstance(v, Default)}
-        self._settings = settle(self._row, {**given, **kwargs})
-        rate = self._settings.learning_rate
+        row = get_dialect(dialect)
+        settings = settle(row, {**given, **kwargs})
+        rate = settings.learning_rate
         if callable(rate) and not takes_no_argument(rate):
             raise ArgumentError(
                 f"learning_rate={rate!r} needs arguments; valid: a number, or a callable without "
                 "arguments."
             )
-        self.name: str = self._settings.name or _automatic_name(self._row)
-        self._excluded: tuple[list[Any], list[str]] = ([], [])
-        self._stepper: Stepper | None = None
-        self._calls_before_build = 0
+        self._core = Core(row, settings, settings.name or _automatic_name(row))
         self._build_lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """The optimizer's name; Keras 3 names its weights after it."""
+        return self._core.name
 
     @property
     def dialect(self) -> str:
         """The name of this optimizer's dialect."""
-        return self._row.name
+        return self._core.row.name
 
     @property
     def built(self) -> bool:
         """Whether the optimizer knows its variables."""
-        return self._stepper is not None
+        return self._core.stepper is not None
 
     @property
     def iterations(self) -> int:
         """How many updates were made; settable."""
-        return self._stepper.iterations if self._stepper else self._calls_before_build
+        return (
+            self._core.stepper.iterations if self._core.stepper else self._core.calls_before_build
+        )
 
     @iterations.setter
     def iterations(self, value: int) -> None:
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
             raise ArgumentError(f"iterations={value!r} is not valid; valid: an integer >= 0.")
-        if self._stepper is None:
-            self._calls_before_build = int(value)
+        if self._core.stepper is None:
+            self._core.calls_before_build = int(value)
         else:
-            steps = self._settings.gradient_accumulation_steps or 1
-            self._stepper.calls = int(value) * steps
+            steps = self._core.settings.gradient_accumulation_steps or 1
+            self._core.stepper.calls = int(value) * steps
 
     @property
     def learning_rate(self) -> float:
         """The learning rate, without `decay`; settable unless a callable owns it."""
-        rate = self._settings.learning_rate
+        rate = self._core.settings.learning_rate
         return checked_rate(rate()) if callable(rate) else rate
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        if callable(self._settings.learning_rate):
+        if callable(self._core.settings.learning_rate):
             raise ArgumentError(
                 "the learning rate comes from a callable and cannot be set; build the optimizer "
                 "with a number, or change what the callable returns."
             )
-        checked = settle(self._row, {"learning_rate": value}).learning_rate
-        self._settings.learning_rate = checked
-
-    @property
-    def variables(self) -> list[Array]:
-        """The optimizer's own state as views, in the order of `get_weights`; scalars as copies."""
-        return weights.arrays(self)
+        checked = settle(self._core.row, {"learning_rate": value}).learning_rate
+        self._core.settings.learning_rate = checked
 
     def build(self, variables: Any) -> None:
         """Learn which arrays to update and create their slots.
@@ -215,25 +214,25 @@ class RMSprop:
     def _build(self, variables: Variables, late: bool) -> Stepper:
         """Build, or check that the variables are those already known."""
         with self._build_lock:
-            if self._stepper is not None:
-                known = self._stepper.variables
+            if self._core.stepper is not None:
+                known = self._core.stepper.variables
                 if [known.index(a) for a in variables.arrays] != list(range(len(known.arrays))):
                     raise VariableError(
                         "the optimizer was already built with other variables; use "
                         "rebind(new_variables) to move its state, or make a new optimizer."
                     )
-                return self._stepper
+                return self._core.stepper
             undecayed = self._undecayed(variables)
-            stepper = Stepper(self._row, self._settings, variables, undecayed)
+            stepper = Stepper(self._core.row, self._core.settings, variables, undecayed)
             if not late:
                 stepper.create_slots(list(range(len(variables.arrays))))
-            stepper.calls = self._calls_before_build
-            self._stepper = stepper
+            stepper.calls = self._core.calls_before_build
+            self._core.stepper = stepper
             return stepper
 
     def _undecayed(self, variables: Variables) -> frozenset[int]:
         """Return the variables that `exclude_from_weight_decay` named."""
-        arrays, patterns = self._excluded
+        arrays, patterns = self._core.excluded
         found = {variables.index(a) for a in arrays} - {None}
         for i, name in enumerate(variables.names):
             if any(re.search(pattern, name) for pattern in patterns):
@@ -262,12 +261,12 @@ class RMSprop:
         >>> optimizer = RMSprop(weight_decay=0.01)
         >>> optimizer.exclude_from_weight_decay(var_names=["bias"])
         """
-        if self._stepper is not None:
+        if self._core.stepper is not None:
             raise StateError(
                 "exclude_from_weight_decay was called after build(); call it before build() or "
                 "the first step."
             )
-        self._excluded = (list(var_list or []), list(var_names or []))
+        self._core.excluded = (list(var_list or []), list(var_names or []))
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Update the variables in place by one step.
@@ -299,13 +298,15 @@ class RMSprop:
             trainable_variables is not None and type(trainable_variables) is not list
         ):
             grads, trainable_variables = self._paired(grads, trainable_variables)
-        stepper = self._stepper
+        stepper = self._core.stepper
         if stepper is None:
             if trainable_variables is None:
                 raise StateError("the optimizer has no variables yet; call build(variables) first.")
-            stepper = self._build(collect(trainable_variables), late=self._row.weights.late)
+            stepper = self._build(
+                collect(trainable_variables), late=self._core.row.weights.late != "no"
+            )
         with stepper.lock:
-            rate = self._settings.learning_rate
+            rate = self._core.settings.learning_rate
             base = checked_rate(rate()) if callable(rate) else rate
             stepper.step(grads, trainable_variables, base)
 
@@ -324,8 +325,8 @@ class RMSprop:
             grads = [grads]
         if variables is None:
             return list(grads), None
-        if self._stepper is None:
-            self._build(collect(variables), late=self._row.weights.late)
+        if self._core.stepper is None:
+            self._build(collect(variables), late=self._core.row.weights.late != "no")
         if isinstance(variables, np.ndarray):
             return list(grads), [variables]
         return list(grads), [leaf for _, leaf in flatten(variables)] if isinstance(
@@ -336,8 +337,12 @@ class RMSprop:
         """Return the names to which a dictionary of gradients must answer."""
         if isinstance(variables, Mapping):
             return [name for name, _ in flatten(variables)]
-        if variables is None and self._stepper is not None and self._stepper.variables.named:
-            return list(self._stepper.variables.names)
+        if (
+            variables is None
+            and self._core.stepper is not None
+            and self._core.stepper.variables.named
+        ):
+            return list(self._core.stepper.variables.names)
         raise VariableError(
             "the gradients are a dictionary, so the variables must be one too: pass it to build() "
             "or as the second argument."
@@ -369,131 +374,11 @@ class RMSprop:
         self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
         return self.iterations
 
-    def get_weights(self) -> list[Array]:
-        """Return copies of the optimizer's state in its dialect's order.
-
-        Returns
-        -------
-        list of numpy.ndarray
-
-        Examples
-        --------
-        >>> RMSprop().get_weights()
-        [array(0), array(0.001, dtype=float32)]
-        """
-        return [np.array(array) for array in weights.arrays(self)]
-
-    def set_weights(self, values: Iterable[Any]) -> None:
-        """Replace the optimizer's state, all or nothing.
-
-        Parameters
-        ----------
-        values : iterable of array_like
-            As `get_weights` returned them, of the same shapes.
-
-        Raises
-        ------
-        StateError
-            The number or a shape of the arrays does not fit.
-
-        Examples
-        --------
-        >>> optimizer = RMSprop()
-        >>> optimizer.set_weights([7, 0.5])
-        >>> optimizer.iterations, optimizer.learning_rate
-        (7, 0.5)
-        """
-        weights.replace(self, list(values))
-
-    def rebind(self, new_variables: Any) -> None:
-        """Move all state to other arrays, by name if both sides have names, else by position.
-
-        Parameters
-        ----------
-        new_variables : list or (nested) dict of numpy.ndarray
-            Of the same shapes and dtypes as those of `build`.
-
-        Raises
-        ------
-        VariableError
-            They do not correspond. Nothing was changed then.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> w = np.ones(2)
-        >>> optimizer = RMSprop()
-        >>> optimizer.build([w])
-        >>> optimizer.rebind([w.copy()])
-        """
-        if self._stepper is None:
-            raise StateError("the optimizer has no variables yet; call build(variables).")
-        with self._stepper.lock:
-            self._stepper = weights.moved(self._stepper, collect(new_variables))
-
-    def finalize_variable_values(self, trainable_variables: Any = None) -> None:
-        """Replace the variables by their moving averages; call after training with `use_ema`.
-
-        Parameters
-        ----------
-        trainable_variables : list or (nested) dict of numpy.ndarray, optional
-            Which variables; by default all.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> w = np.ones(2)
-        >>> optimizer = RMSprop(use_ema=True)
-        >>> optimizer.apply([np.ones(2)], [w])
-        >>> optimizer.finalize_variable_values()
-        """
-        if self._settings.use_ema and self._stepper is not None:
-            with self._stepper.lock:
-                weights.finalize(self._stepper, trainable_variables)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments as the mirrored system reports them.
-
-        Returns
-        -------
-        dict
-            With the key ``dialect`` exactly when it is not ``keras-3``.
-
-        Examples
-        --------
-        >>> RMSprop(dialect="keras-2.2", decay=0.1).get_config()["dialect"]
-        'keras-2.2'
-        """
-        return weights.config(self)
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "RMSprop":
-        """Build an optimizer from `get_config`'s result.
-
-        Parameters
-        ----------
-        config : mapping
-            Constructor arguments by name.
-
-        Examples
-        --------
-        >>> RMSprop.from_config(RMSprop(rho=0.5).get_config()).get_config()["rho"]
-        0.5
-        """
-        return cls(**config)
-
     def __repr__(self) -> str:
-        count = len(self._stepper.variables.arrays) if self._stepper else 0
+        count = len(self._core.stepper.variables.arrays) if self._core.stepper else 0
         return f"<fastrms.RMSprop {self.name!r}, dialect {self.dialect!r}, {count} variables>"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return weights.pickled(self)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state["config"])  # type: ignore[misc]
-        weights.unpickle(self, state)
 
     @property
     def settings(self) -> Settings:
         """The hyperparameters in use, after the dialect's rules."""
-        return self._settings
+        return self._core.settings

@@ -1,5 +1,6 @@
 """The compiled engine: turns the items of a step into a program and runs it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -210,6 +211,7 @@ class Plan:
         self._kept.append(tables)
         self._places = (first, places, offsets)
         self._drive, self._help = program.driver(), program.helper()
+        self._look: Callable[[int, int, int], int] = inspection.looker()
         self._set_calls(counter)
 
     def _set_calls(self, counter: Words) -> None:
@@ -238,6 +240,10 @@ class Plan:
         self.accepted[index] = 0
         self._loose[index] = gradient
 
+    def look(self, gradients: list[Any], given: list[Any] | None) -> int:
+        """Check all arrays of a step; see `inspection.make_look`."""
+        return self._look(id(gradients), 0 if given is None else id(given), self.address)
+
     def run(self) -> None:
         """Carry out the program; everything has been checked before."""
         for i, stand_in in self.shop.stand_ins.items():
@@ -250,8 +256,3 @@ class Plan:
             self._drive(*self._alone)
         if self._loose:
             self._loose.clear()
-
-
-def look(plan: Plan, gradients: list[Any], variables: int) -> int:
-    """Check all arrays of a step; see `inspection.make_look`."""
-    return int(inspection.looker()(id(gradients), variables, plan.address))

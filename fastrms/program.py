@@ -121,7 +121,9 @@ def _set_mode(typingctx, add, restore):  # type: ignore[no-untyped-def]
         old = builder.load(slot)
         flushing = builder.or_(old, word(_FLUSH_BITS))
         restored = builder.trunc(args[1], word)
-        builder.store(builder.select(builder.trunc(args[0], ir.IntType(1)), flushing, restored), slot)
+        builder.store(
+            builder.select(builder.trunc(args[0], ir.IntType(1)), flushing, restored), slot
+        )
         builder.call(load, [pointer])
         return builder.zext(old, ir.IntType(64))
 

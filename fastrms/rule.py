@@ -176,7 +176,9 @@ def make_clip(fit: Function, smaller: Function) -> Function:
         if kind == EACH:
             divisor = -smaller(-norm, -bound)
         if kind == GLOBAL:
-            scale = fit(bound * smaller(fit(one / norm, variant), fit(one / bound, variant)), variant)
+            scale = fit(
+                bound * smaller(fit(one / norm, variant), fit(one / bound, variant)), variant
+            )
             factor, divisor = fit(scale + fit(norm - norm, variant), variant), one
         return factor, divisor
 

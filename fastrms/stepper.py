@@ -12,7 +12,7 @@ from fastrms.dialects.fields import Dialect
 from fastrms.engines import ReferencePlan
 from fastrms.errors import GradientError, VariableError
 from fastrms.inspection import facts_of, layout_is_known
-from fastrms.plan import Plan, look
+from fastrms.plan import Plan
 from fastrms.state import State
 from fastrms.variables import Variables, describe, order_of
 from fastrms.work import ACCUMULATE, CLEAR, IDLE, UPDATE, Item, Workshop
@@ -36,7 +36,9 @@ class Stepper:
         self.lock = threading.Lock()
         self.shapes = [a.shape for a in variables.arrays]
         self.dtypes = [a.dtype for a in variables.arrays]
-        self._columns = [a.flags.f_contiguous and not a.flags.c_contiguous for a in variables.arrays]
+        self._columns = [
+            a.flags.f_contiguous and not a.flags.c_contiguous for a in variables.arrays
+        ]
         self._facts = [facts_of(a, order_of(a)) for a in variables.arrays]
         self._plans: dict[tuple[str, tuple[bool, ...]], AnyPlan] = {}
         self._present: dict[str, tuple[bool, ...]] = {}
@@ -74,9 +76,10 @@ class Stepper:
 
     def step(self, gradients: list[Any], given: list[Any] | None, base: float) -> None:
         """Check everything, then carry out one step."""
+        steps, mode = self.settings.gradient_accumulation_steps, UPDATE
+        if steps and (self.calls + 1) % steps:
+            mode = ACCUMULATE
         self._advance(base)
-        steps = self.settings.gradient_accumulation_steps
-        mode = ACCUMULATE if steps and (self.calls + 1) % steps else UPDATE
         count = len(self.variables.arrays)
         expected = count if given is None else len(given)
         if len(gradients) != expected:
@@ -84,19 +87,22 @@ class Stepper:
                 f"{len(gradients)} gradients were given for {expected} variables; give one "
                 "(or None) for each."
             )
+        if self.row.all_none == "no step" and all(g is None for g in gradients):
+            return
         plan = self._plans.get((mode, self._present.get(mode, ())))
         if not isinstance(plan, Plan) or not self._swift or expected != count:
             plan = self._check_slowly(mode, gradients, given)
         else:
-            found = look(plan, gradients, id(given) if given is not None else 0)
+            found = plan.look(gradients, given)
             if found:
                 plan = self._attend(mode, plan, (gradients, given), found)
         plan.run()
 
     def _advance(self, base: float) -> None:
         """Set the numbers of the coming step where they differ from the last one's."""
-        settings, iterations = self.settings, self.iterations
+        settings = self.settings
         decays = self.row.decay is not None and settings.decay > 0
+        iterations = self.iterations if decays or settings.use_ema else 0
         first, overwrite = False, False
         if settings.use_ema and self.row.average is not None:
             first = iterations == 0 and not self.row.average.starts_at_variable

@@ -1,94 +1,117 @@
 """An optimizer's state as lists of arrays, as configuration, as a pickle, on other variables."""
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastrms.arguments import Settings
+from fastrms.dialects.fields import Dialect
 from fastrms.errors import StateError, VariableError
 from fastrms.stepper import Stepper
 from fastrms.variables import Variables, flatten
 
-if TYPE_CHECKING:
-    from fastrms.optimizer import RMSprop
-
 Array = NDArray[Any]
 
 
-def _scalars(optimizer: "RMSprop") -> dict[str, Any]:
+@dataclass
+class Core:
+    """What an optimizer is: its dialect, its hyperparameters, and, once built, its state."""
+
+    row: Dialect
+    settings: Settings
+    name: str
+    stepper: Stepper | None = None
+    calls_before_build: int = 0
+    excluded: tuple[list[Any], list[str]] = field(default_factory=lambda: ([], []))
+
+
+def _scalars(core: Core) -> dict[str, Any]:
     """Return the scalars that `get_weights` may hold, as arrays of the system's dtypes."""
-    stepper, row = optimizer._stepper, optimizer._row
-    calls = stepper.calls if stepper else optimizer._calls_before_build
+    stepper, row = core.stepper, core.row
+    calls = stepper.calls if stepper else core.calls_before_build
     scalars: dict[str, Any] = {"iterations": np.array(calls, row.weights.counter_dtype)}
-    rate = optimizer.settings.learning_rate
+    rate = core.settings.learning_rate
     if not callable(rate):
         scalars["learning_rate"] = np.array(rate, np.float32)
     return scalars
 
 
-def layout(optimizer: "RMSprop") -> list[tuple[str, int | None]]:
+def layout(core: Core) -> list[tuple[str, int | None]]:
     """Return what each weight is: (scalar, None) or (slot, variable index)."""
-    stepper, weights = optimizer._stepper, optimizer._row.weights
-    scalars = _scalars(optimizer)
+    stepper, weights = core.stepper, core.row.weights
+    scalars = _scalars(core)
     found: list[tuple[str, int | None]] = [(n, None) for n in weights.order if n in scalars]
     if stepper is None:
         return found
-    if weights.late:
+    if weights.late == "appended":
         return [*found, *stepper.state.slots]
     count = len(stepper.variables.arrays)
     slots = stepper.state.slots
     return found + [(n, i) for n in weights.order for i in range(count) if (n, i) in slots]
 
 
-def arrays(optimizer: "RMSprop") -> list[Array]:
+def arrays(core: Core) -> list[Array]:
     """Return the weights, slots as views in their variables' shapes."""
-    scalars = _scalars(optimizer)
-    stepper = optimizer._stepper
+    scalars = _scalars(core)
+    stepper = core.stepper
     return [
-        scalars[name] if index is None or stepper is None else stepper.state.shaped(name, index)
-        for name, index in layout(optimizer)
+        scalars[name] if index is None or stepper is None else stepper.slot(name, index)
+        for name, index in layout(core)
     ]
 
 
-def names(optimizer: "RMSprop") -> list[str]:
+def signed(core: Core, values: list[Array]) -> list[Array]:
+    """Return copies with the signs of the mirrored system: from its weights to ours and back."""
+    negated = core.row.weights.negated
+    pairs = zip(layout(core), values, strict=True)
+    return [-value if name in negated else np.array(value) for (name, _), value in pairs]
+
+
+def names(core: Core) -> list[str]:
     """Return what the mirrored system calls each weight."""
-    row, stepper = optimizer._row, optimizer._stepper
+    row, stepper = core.row, core.stepper
     templates = row.weights.names
     result = []
-    for name, index in layout(optimizer):
+    for name, index in layout(core):
         template = templates.get("slot" if index is not None else name, name)
         variable = stepper.variables.names[index] if stepper and index is not None else ""
         slot = row.slot_names.get(name, name)
-        result.append(template.format(name=optimizer.name, variable=variable, slot=slot))
+        result.append(template.format(name=core.name, variable=variable, slot=slot))
     return result
 
 
-def replace(optimizer: "RMSprop", values: list[Any]) -> None:
+def replace(core: Core, values: list[Any]) -> None:
     """Set every weight from a list in the order of `layout`, after checking all of it."""
-    expected = layout(optimizer)
-    optional = optimizer._row.weights.optional_iterations
+    expected = layout(core)
+    optional = core.row.weights.optional_iterations
     if optional and len(values) == len(expected) - 1:
         values = [np.array(0), *values]
     if len(values) != len(expected):
-        built = "" if optimizer.built else " The optimizer is not built: call build() first."
+        built = (
+            "" if core.stepper is not None else " The optimizer is not built: call build() first."
+        )
         raise StateError(
             f"{len(values)} weights were given, {len(expected)} expected: "
-            f"{', '.join(names(optimizer))}.{built}"
+            f"{', '.join(names(core))}.{built}"
         )
-    current = arrays(optimizer)
+    current = arrays(core)
     fresh = [np.asarray(value) for value in values]
-    for name, old, new in zip(names(optimizer), current, fresh, strict=True):
+    for name, old, new in zip(names(core), current, fresh, strict=True):
         if old.shape != new.shape or new.dtype.kind not in "fiu":
             raise StateError(
                 f"weight {name} has shape {new.shape} and dtype {new.dtype}; expected shape "
                 f"{old.shape} and numbers. Nothing was changed."
             )
-    _set(optimizer, expected, current, fresh)
+    _set(core, expected, current, signed(core, fresh))
 
 
-def _set(optimizer: "RMSprop", expected: Any, current: list[Array], fresh: list[Array]) -> None:
+def _set(core: Core, expected: Any, current: list[Array], fresh: list[Array]) -> None:
     """Write checked weights."""
-    by_name = {name: new for (name, index), new in zip(expected, fresh, strict=True) if index is None}
+    by_name = {
+        name: new for (name, index), new in zip(expected, fresh, strict=True) if index is None
+    }
     calls = int(by_name.get("iterations", 0))
     rate = by_name.get("learning_rate")
     if calls < 0 or (rate is not None and not np.isfinite(rate)):
@@ -96,12 +119,12 @@ def _set(optimizer: "RMSprop", expected: Any, current: list[Array], fresh: list[
             f"iterations={calls} or learning_rate={rate} is not valid; valid: an integer >= 0 and "
             "a finite number. Nothing was changed."
         )
-    if rate is not None and np.float32(rate) != np.float32(optimizer.settings.learning_rate):
-        optimizer.settings.learning_rate = float(rate)
-    if "iterations" in by_name and optimizer._stepper is not None:
-        optimizer._stepper.calls = calls
+    if rate is not None and np.float32(rate) != np.float32(core.settings.learning_rate):
+        core.settings.learning_rate = float(rate)
+    if "iterations" in by_name and core.stepper is not None:
+        core.stepper.calls = calls
     elif "iterations" in by_name:
-        optimizer._calls_before_build = calls
+        core.calls_before_build = calls
     for (_, index), old, new in zip(expected, current, fresh, strict=True):
         if index is not None:
             with np.errstate(over="ignore", under="ignore"):
@@ -158,46 +181,46 @@ def finalize(stepper: Stepper, variables: Any) -> None:
             stepper.variables.arrays[i][...] = stepper.state.shaped("average", i)
 
 
-def config(optimizer: "RMSprop") -> dict[str, Any]:
+def config(core: Core) -> dict[str, Any]:
     """Return the configuration in the keys, order and rounding of the mirrored system."""
-    row, settings = optimizer._row, optimizer.settings
+    row, settings = core.row, core.settings
     result: dict[str, Any] = {}
     for key in row.config:
         name = "learning_rate" if key == "lr" else key.removeprefix("?")
-        value = optimizer.name if name == "name" else getattr(settings, name)
+        value = core.name if name == "name" else getattr(settings, name)
         if key.startswith("?") and value is None:
             continue
-        if name in row.config_in_float32 and isinstance(value, float) and not _wide(optimizer):
+        if name in row.config_in_float32 and isinstance(value, float) and not _wide(core):
             value = float(np.float32(value))
         result[name if key.startswith("?") else key] = value
     if row.decay is not None and settings.decay_offset != row.decay.offset:
         result["decay_offset"] = settings.decay_offset
-    if row.name != "keras-3":
+    if row.named_in_config:
         result["dialect"] = row.name
     return result
 
 
-def _wide(optimizer: "RMSprop") -> bool:
+def _wide(core: Core) -> bool:
     """Tell whether a graph-mode optimizer works in float64 (floatx), and so reports doubles."""
-    stepper = optimizer._stepper
-    if stepper is None or "rho" not in optimizer._row.config_in_float32:
+    stepper = core.stepper
+    if stepper is None or "rho" not in core.row.config_in_float32:
         return False
     return all(a.dtype == np.float64 for a in stepper.variables.arrays)
 
 
-def pickled(optimizer: "RMSprop") -> dict[str, Any]:
+def pickled(core: Core) -> dict[str, Any]:
     """Return everything that a copy needs, the variables included."""
-    stepper = optimizer._stepper
-    arguments = {k: v for k, v in vars(optimizer.settings).items() if k in optimizer._row.arguments}
-    arguments["name"] = optimizer.name
-    if "name" not in optimizer._row.arguments:
+    stepper = core.stepper
+    arguments = {k: v for k, v in vars(core.settings).items() if k in core.row.arguments}
+    arguments["name"] = core.name
+    if "name" not in core.row.arguments:
         del arguments["name"]
-    if optimizer._row.decay is not None:
-        arguments["decay_offset"] = optimizer.settings.decay_offset
+    if core.row.decay is not None:
+        arguments["decay_offset"] = core.settings.decay_offset
     state: dict[str, Any] = {
-        "config": {**arguments, "dialect": optimizer._row.name},
-        "calls": stepper.calls if stepper else optimizer._calls_before_build,
-        "excluded": optimizer._excluded,
+        "config": {**arguments, "dialect": core.row.name},
+        "calls": stepper.calls if stepper else core.calls_before_build,
+        "excluded": core.excluded,
     }
     if stepper is not None:
         stepper.require_unchanged()
@@ -207,17 +230,17 @@ def pickled(optimizer: "RMSprop") -> dict[str, Any]:
     return state
 
 
-def unpickle(optimizer: "RMSprop", state: dict[str, Any]) -> None:
+def unpickle(core: Core, state: dict[str, Any]) -> None:
     """Restore what `pickled` returned into a fresh optimizer."""
-    optimizer._excluded = state["excluded"]
-    optimizer._calls_before_build = state["calls"]
+    core.excluded = state["excluded"]
+    core.calls_before_build = state["calls"]
     if "variables" not in state:
         return
     found, known, named, undecayed, slots = state["variables"]
     variables = Variables(found, known, named)
-    stepper = Stepper(optimizer._row, optimizer._settings, variables, undecayed)
+    stepper = Stepper(core.row, core.settings, variables, undecayed)
     for (name, index), values in slots.items():
         stepper.state.create([name], [index])
         stepper.state.shaped(name, index)[...] = values
     stepper.calls = state["calls"]
-    optimizer._stepper = stepper
+    core.stepper = stepper

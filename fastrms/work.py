@@ -51,7 +51,12 @@ class Workshop:
     @property
     def has_momentum(self) -> bool:
         """Tell whether there is a momentum slot."""
-        return self.settings.momentum > 0 or "momentum" in self.row.form.always
+        momentum, rule = self.settings.momentum, self.row.momentum_slot
+        return {
+            "always": True,
+            "if given": momentum is not None,
+            "if positive": (momentum or 0.0) > 0,
+        }[rule]
 
     @property
     def norm_kind(self) -> int | None:
@@ -107,7 +112,7 @@ class Workshop:
         choices = set(self.row.form.choices(self.has_momentum, settings.centered))
         coupled = "coupled_decay" in choices
         decays = settings.weight_decay is not None and index not in self.undecayed
-        choices -= {"coupled_decay", "momentum"}
+        choices -= {"coupled_decay"}
         if decays and not (coupled and settings.weight_decay == 0):
             choices.add("coupled_decay" if coupled else "decoupled_decay")
         kinds, kind = list(self.acting), self.norm_kind

@@ -109,13 +109,15 @@ class Weights:
     """What `get_weights` holds, and what each weight is called.
 
     `order` names scalars ("iterations", "learning_rate") and slots, each slot a block over all
-    variables. `late`: a variable's slots come to be with its first gradient, appended at the end.
-    `optional_iterations`: a list without the counter is accepted, which restarts it at 0.
+    variables. `late`: a variable's slots come to be with its first gradient, and then stand at the
+    end ("appended") or among the others ("in place").
+    `negated`: slots held with the opposite sign there. `optional_iterations`: a list without the counter is accepted, which restarts it at 0.
     """
 
     order: tuple[str, ...]
     names: Mapping[str, str] = field(default_factory=dict)
-    late: bool = False
+    late: Literal["no", "appended", "in place"] = "no"
+    negated: frozenset[str] = frozenset()
     optional_iterations: bool = False
     counter_dtype: str = "int64"
 
@@ -143,10 +145,12 @@ class Dialect:
     loss_scale: LossScale | None = None
     flushes_subnormals: bool = False
     velocity_start: float = 0.0
+    momentum_slot: Literal["if positive", "if given", "always"] = "if positive"
     constraints: Literal["before assignment", "after update", "never", "none"] = "none"
     none_gradients: Literal["skipped", "refused"] = "skipped"
-    all_none: Literal["refused", "allowed"] = "refused"
+    all_none: Literal["refused", "no step"] = "refused"
     slot_names: Mapping[str, str] = field(default_factory=dict)
     default_name: str = "rm_sprop"
     counts_names: bool = False
+    named_in_config: bool = True
     notes: tuple[str, ...] = field(default=())

@@ -44,9 +44,11 @@ KERAS_1 = Dialect(
     decay=Decay(offset=1, reciprocal=True),
     counts="steps with decay",
     sparse=Sparse("before clipping", "decay", "moves"),
+    flushes_subnormals=True,
     constraints="before assignment",
     none_gradients="refused",
     slot_names={"velocity": "accumulator"},
+    notes=("TensorFlow 1.3 flushes subnormal numbers (recorded); Theano keeps them",),
 )
 
 KERAS_0 = replace(
@@ -55,10 +57,14 @@ KERAS_0 = replace(
     systems="Keras 0.1.0 to 1.0.2",
     source="keras 0.3.3 optimizers.py: RMSprop.get_updates (read, not recorded)",
     golden_systems=(),
-    arguments={**_KERAS_1_ARGUMENTS, "epsilon": Argument(default=1e-6), "decay": Argument(
-        effect="refused", note="RMSprop has no decay before Keras 1.0.3")},
+    arguments={
+        **_KERAS_1_ARGUMENTS,
+        "epsilon": Argument(default=1e-6),
+        "decay": Argument(effect="refused", note="RMSprop has no decay before Keras 1.0.3"),
+    },
     form=Form(_INSIDE),
     decay=None,
+    flushes_subnormals=False,
     config=("lr", "rho", "epsilon", "?clipnorm", "?clipvalue"),
     notes=("not recorded: read from source",),
 )
@@ -92,7 +98,6 @@ KERAS_2_2 = replace(
         "epsilon": Argument(default=1e-7, none="default", fallback=1e-7, note="K.epsilon()"),
     },
     decay=Decay(offset=1, reciprocal=True),
-    flushes_subnormals=True,
 )
 
 KERAS_2_3 = replace(
@@ -183,6 +188,7 @@ KERAS_3 = Dialect(
     flushes_subnormals=True,
     constraints="after update",
     counts_names=True,
+    named_in_config=False,
     slot_names={
         "average": "average",
         "gradient_accumulator": "gradient_accumulator",

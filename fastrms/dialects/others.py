@@ -21,12 +21,12 @@ TF_TRAIN = Dialect(
         "name": Argument(default="RMSProp", kind="name", none="off"),
     },
     form=Form(
-        _INSIDE | {"incremental_velocity", "incremental_average", "momentum"},
+        _INSIDE | {"incremental_velocity", "incremental_average"},
     ),
     weights=Weights(
         order=("velocity", "average_gradient", "momentum"),
         names={"slot": "{variable}/{slot}"},
-        late=True,
+        late="in place",
     ),
     clipping=_NO_CLIPPING,
     config=("name", "learning_rate", "rho", "momentum", "epsilon", "centered"),
@@ -34,6 +34,7 @@ TF_TRAIN = Dialect(
     float32_first=frozenset({"learning_rate", "rho", "momentum", "epsilon"}),
     flushes_subnormals=True,
     velocity_start=1.0,
+    momentum_slot="always",
     slot_names={"velocity": "rms", "average_gradient": "mg", "momentum": "momentum"},
     default_name="RMSProp",
 )
@@ -59,12 +60,12 @@ TORCH = Dialect(
     weights=Weights(
         order=("velocity", "momentum", "average_gradient"),
         names={"slot": "{variable}/{slot}"},
-        late=True,
+        late="in place",
     ),
     clipping=_NO_CLIPPING,
     config=("learning_rate", "rho", "epsilon", "weight_decay", "momentum", "centered"),
     rho_complement_in_dtype=False,
-    all_none="allowed",
+    all_none="no step",
     slot_names={
         "velocity": "square_avg",
         "momentum": "momentum_buffer",
@@ -84,7 +85,7 @@ OPTAX = Dialect(
     arguments={
         "learning_rate": Argument(default=0.001, kind="rate", note="required there"),
         "rho": Argument(default=0.9, note="called decay there"),
-        "momentum": Argument(default=0.0, none="off"),
+        "momentum": Argument(none="off"),
         "epsilon": Argument(default=1e-8, note="called eps there"),
         "centered": _CENTERED,
         "name": Argument(kind="name", none="off"),
@@ -93,10 +94,12 @@ OPTAX = Dialect(
     weights=Weights(
         order=("velocity", "average_gradient", "momentum"),
         names={"slot": "{variable}/{slot}"},
+        negated=frozenset({"momentum"}),
     ),
     clipping=_NO_CLIPPING,
     config=("learning_rate", "rho", "epsilon", "momentum", "centered"),
     rho_complement_in_dtype=False,
     flushes_subnormals=True,
+    momentum_slot="if given",
     slot_names={"velocity": "nu", "average_gradient": "mu", "momentum": "trace"},
 )

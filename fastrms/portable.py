@@ -1,0 +1,148 @@
+"""The part of an optimizer that moves its state: weights, configuration, pickles, other arrays."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastrms import weights
+from fastrms.errors import StateError
+from fastrms.variables import collect
+
+Array = NDArray[Any]
+
+
+class Portable:
+    """State in and out of an optimizer; `RMSprop` is its one user."""
+
+    _core: weights.Core
+
+    def __init__(self, **config: Any) -> None:
+        """Take the constructor arguments that `get_config` returns."""
+        raise TypeError("Portable is the base of RMSprop and is not used alone.")
+
+    @property
+    def variables(self) -> list[Array]:
+        """The optimizer's own state as views, in the order of `get_weights`; scalars as copies."""
+        return weights.arrays(self._core)
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of the optimizer's state in its dialect's order.
+
+        Returns
+        -------
+        list of numpy.ndarray
+
+        Examples
+        --------
+        >>> RMSprop().get_weights()
+        [array(0), array(0.001, dtype=float32)]
+        """
+        return weights.signed(self._core, weights.arrays(self._core))
+
+    def set_weights(self, values: Iterable[Any]) -> None:
+        """Replace the optimizer's state, all or nothing.
+
+        Parameters
+        ----------
+        values : iterable of array_like
+            As `get_weights` returned them, of the same shapes.
+
+        Raises
+        ------
+        StateError
+            The number or a shape of the arrays does not fit.
+
+        Examples
+        --------
+        >>> optimizer = RMSprop()
+        >>> optimizer.set_weights([7, 0.5])
+        >>> optimizer.iterations, optimizer.learning_rate
+        (7, 0.5)
+        """
+        weights.replace(self._core, list(values))
+
+    def rebind(self, new_variables: Any) -> None:
+        """Move all state to other arrays, by name if both sides have names, else by position.
+
+        Parameters
+        ----------
+        new_variables : list or (nested) dict of numpy.ndarray
+            Of the same shapes and dtypes as those of `build`.
+
+        Raises
+        ------
+        VariableError
+            They do not correspond. Nothing was changed then.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> w = np.ones(2)
+        >>> optimizer = RMSprop()
+        >>> optimizer.build([w])
+        >>> optimizer.rebind([w.copy()])
+        """
+        if self._core.stepper is None:
+            raise StateError("the optimizer has no variables yet; call build(variables).")
+        with self._core.stepper.lock:
+            self._core.stepper = weights.moved(self._core.stepper, collect(new_variables))
+
+    def finalize_variable_values(self, trainable_variables: Any = None) -> None:
+        """Replace the variables by their moving averages; call after training with `use_ema`.
+
+        Parameters
+        ----------
+        trainable_variables : list or (nested) dict of numpy.ndarray, optional
+            Which variables; by default all.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> w = np.ones(2)
+        >>> optimizer = RMSprop(use_ema=True)
+        >>> optimizer.apply([np.ones(2)], [w])
+        >>> optimizer.finalize_variable_values()
+        """
+        if self._core.settings.use_ema and self._core.stepper is not None:
+            with self._core.stepper.lock:
+                weights.finalize(self._core.stepper, trainable_variables)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as the mirrored system reports them.
+
+        Returns
+        -------
+        dict
+            With the key ``dialect`` exactly when it is not ``keras-3``.
+
+        Examples
+        --------
+        >>> RMSprop(dialect="keras-2.2", decay=0.1).get_config()["dialect"]
+        'keras-2.2'
+        """
+        return weights.config(self._core)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build an optimizer from `get_config`'s result.
+
+        Parameters
+        ----------
+        config : mapping
+            Constructor arguments by name.
+
+        Examples
+        --------
+        >>> RMSprop.from_config(RMSprop(rho=0.5).get_config()).get_config()["rho"]
+        0.5
+        """
+        return cls(**config)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return weights.pickled(self._core)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state["config"])  # type: ignore[misc]
+        weights.unpickle(self._core, state)
