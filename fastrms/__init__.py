@@ -1,4 +1,4 @@
-"""RMSprop for people without a framework: every historic variant, bit by bit, in one fused kernel."""
+"""RMSprop for people without a framework: every historic variant, bit by bit, in one kernel."""
 
 from fastrms.dialects import DIALECTS as DIALECTS
 from fastrms.dialects import Dialect as Dialect

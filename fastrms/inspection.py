@@ -95,10 +95,10 @@ def _matches(instance, array_type, facts, first):  # type: ignore[no-untyped-def
     if ndim != facts[first + 3]:
         return False
     lengths = words(_field(instance, _SHAPE))
+    same = True
     for k in range(np.int64(ndim)):
-        if lengths[k] != facts[first + 7 + k]:
-            return False
-    return True
+        same = same and lengths[k] == facts[first + 7 + k]
+    return same
 
 
 @njit(error_model="numpy")

@@ -109,7 +109,7 @@ def variant(*, dialect: str | Dialect = "keras-3", **arguments: Any) -> Variant:
 
 def _dtype(dtype: Any) -> np.dtype[Any]:
     """Return a dtype that Numba can compute in."""
-    kind = np.dtype(dtype)
+    kind: np.dtype[Any] = np.dtype(dtype)
     if kind.name not in ("float32", "float64"):
         raise ArgumentError(
             f"dtype={kind.name} is not valid here; valid: float32 or float64 (Numba's CPU target "

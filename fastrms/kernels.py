@@ -46,23 +46,29 @@ def _hyper(numbers):  # type: ignore[no-untyped-def]
     # fmt: on
 
 
+@njit(**_INLINE)
+def _arrays(row, first, like):  # type: ignore[no-untyped-def]
+    """View three addresses of a row as arrays of the row's length."""
+    n = row[2]
+    return (
+        carray(pointer(like, row[first]), (n,)),
+        carray(pointer(like, row[first + 1]), (n,)),
+        carray(pointer(like, row[first + 2]), (n,)),
+    )
+
+
 def make_loop(variant: Variant, stamp: str) -> Function:
     """Write the loop over one row of a program (`program.Column` names its members)."""
     updates, accumulate, accumulated = variant.update, variant.accumulate, variant.accumulated
     centered, has_momentum, ema = variant.centered, variant.momentum, variant.ema
-    clips, conditions = variant.factor or variant.divisor, any(variant[CONDITIONING])
+    clips, conditions = variant.factor or variant.divisor, any(tuple(variant)[CONDITIONING])
 
     def loop(row, numbers, like):  # type: ignore[no-untyped-def]
         if stamp == "":
             return
-        n = row[2]
-        hyper = _hyper(numbers)
-        variables = carray(pointer(like, row[3]), (n,))
-        gradients = carray(pointer(like, row[4]), (n,))
-        velocities = carray(pointer(like, row[5]), (n,))
-        momenta = carray(pointer(like, row[6]), (n,))
-        average_gradients = carray(pointer(like, row[7]), (n,))
-        averages = carray(pointer(like, row[8]), (n,))
+        n, hyper = row[2], _hyper(numbers)
+        variables, gradients, velocities = _arrays(row, 3, like)
+        momenta, average_gradients, averages = _arrays(row, 6, like)
         accumulators = carray(pointer(like, row[9]), (n,))
         clip = (hyper.one, hyper.one)
         if clips:
@@ -92,8 +98,8 @@ def make_loop(variant: Variant, stamp: str) -> Function:
                     average_gradients[i] = narrow(average_gradients[i], slots.average_gradient)
                 variables[i] = narrow(variables[i], variable)
             if ema:
-                old = widen(averages[i])
-                averages[i] = narrow(averages[i], average(old, variable, hyper, variant))
+                mean = average(widen(averages[i]), variable, hyper, variant)
+                averages[i] = narrow(averages[i], mean)
         if ema and hyper.overwrite != 0:
             for i in range(n):
                 variables[i] = averages[i]
@@ -103,7 +109,7 @@ def make_loop(variant: Variant, stamp: str) -> Function:
 
 def make_squares(variant: Variant, stamp: str) -> Function:
     """Write the sum of squares of one row's gradient, as it is when its norm is taken."""
-    conditions = any(variant[CONDITIONING])
+    conditions = any(tuple(variant)[CONDITIONING])
     accumulated = variant.accumulated
 
     def squares(row, numbers, like):  # type: ignore[no-untyped-def]

@@ -3,10 +3,9 @@
 import itertools
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.arguments import Default, Settings, settle, takes_no_argument
@@ -15,7 +14,7 @@ from fastrms.errors import ArgumentError, StateError, VariableError
 from fastrms.hyper import checked_rate
 from fastrms.portable import Portable
 from fastrms.stepper import Stepper
-from fastrms.variables import Variables, collect, flatten
+from fastrms.variables import Variables, as_trees, collect, paired
 from fastrms.weights import Core
 
 Array = NDArray[Any]
@@ -30,9 +29,8 @@ def _automatic_name(row: Dialect) -> str:
     return f"{row.default_name}_{number}" if number else row.default_name
 
 
-def _default(value: Any) -> Any:
-    """Mark an argument left out; the dialect's row has its value."""
-    return Default(value)
+# What marks an argument left out; the dialect's row has its value, and `help()` shows Keras 3's.
+_LEFT_OUT: dict[str, Any] = {name: Default(value) for name, value in vars(Settings()).items()}
 
 
 class RMSprop(Portable):
@@ -108,21 +106,21 @@ class RMSprop(Portable):
 
     def __init__(
         self,
-        learning_rate: float | Callable[[], float] = _default(0.001),
-        rho: float = _default(0.9),
-        momentum: float = _default(0.0),
-        epsilon: float = _default(1e-07),
-        centered: bool = _default(False),
-        weight_decay: float | None = _default(None),
-        clipnorm: float | None = _default(None),
-        clipvalue: float | None = _default(None),
-        global_clipnorm: float | None = _default(None),
-        use_ema: bool = _default(False),
-        ema_momentum: float = _default(0.99),
-        ema_overwrite_frequency: int | None = _default(None),
-        loss_scale_factor: float | None = _default(None),
-        gradient_accumulation_steps: int | None = _default(None),
-        name: str | None = _default(None),
+        learning_rate: float | Callable[[], float] = _LEFT_OUT["learning_rate"],
+        rho: float = _LEFT_OUT["rho"],
+        momentum: float = _LEFT_OUT["momentum"],
+        epsilon: float = _LEFT_OUT["epsilon"],
+        centered: bool = _LEFT_OUT["centered"],
+        weight_decay: float | None = _LEFT_OUT["weight_decay"],
+        clipnorm: float | None = _LEFT_OUT["clipnorm"],
+        clipvalue: float | None = _LEFT_OUT["clipvalue"],
+        global_clipnorm: float | None = _LEFT_OUT["global_clipnorm"],
+        use_ema: bool = _LEFT_OUT["use_ema"],
+        ema_momentum: float = _LEFT_OUT["ema_momentum"],
+        ema_overwrite_frequency: int | None = _LEFT_OUT["ema_overwrite_frequency"],
+        loss_scale_factor: float | None = _LEFT_OUT["loss_scale_factor"],
+        gradient_accumulation_steps: int | None = _LEFT_OUT["gradient_accumulation_steps"],
+        name: str | None = _LEFT_OUT["name"],
         *,
         dialect: str | Dialect = "keras-3",
         **kwargs: Any,
@@ -138,54 +136,6 @@ class RMSprop(Portable):
             )
         self._core = Core(row, settings, settings.name or _automatic_name(row))
         self._build_lock = threading.Lock()
-
-    @property
-    def name(self) -> str:
-        """The optimizer's name; Keras 3 names its weights after it."""
-        return self._core.name
-
-    @property
-    def dialect(self) -> str:
-        """The name of this optimizer's dialect."""
-        return self._core.row.name
-
-    @property
-    def built(self) -> bool:
-        """Whether the optimizer knows its variables."""
-        return self._core.stepper is not None
-
-    @property
-    def iterations(self) -> int:
-        """How many updates were made; settable."""
-        return (
-            self._core.stepper.iterations if self._core.stepper else self._core.calls_before_build
-        )
-
-    @iterations.setter
-    def iterations(self, value: int) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-            raise ArgumentError(f"iterations={value!r} is not valid; valid: an integer >= 0.")
-        if self._core.stepper is None:
-            self._core.calls_before_build = int(value)
-        else:
-            steps = self._core.settings.gradient_accumulation_steps or 1
-            self._core.stepper.calls = int(value) * steps
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate, without `decay`; settable unless a callable owns it."""
-        rate = self._core.settings.learning_rate
-        return checked_rate(rate()) if callable(rate) else rate
-
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        if callable(self._core.settings.learning_rate):
-            raise ArgumentError(
-                "the learning rate comes from a callable and cannot be set; build the optimizer "
-                "with a number, or change what the callable returns."
-            )
-        checked = settle(self._core.row, {"learning_rate": value}).learning_rate
-        self._core.settings.learning_rate = checked
 
     def build(self, variables: Any) -> None:
         """Learn which arrays to update and create their slots.
@@ -294,59 +244,23 @@ class RMSprop(Portable):
         >>> w["w"]
         array([0.683772, 0.683772], dtype=float32)
         """
-        if type(grads) is not list or (
-            trainable_variables is not None and type(trainable_variables) is not list
-        ):
-            grads, trainable_variables = self._paired(grads, trainable_variables)
-        stepper = self._core.stepper
-        if stepper is None:
-            if trainable_variables is None:
-                raise StateError("the optimizer has no variables yet; call build(variables) first.")
-            stepper = self._build(
-                collect(trainable_variables), late=self._core.row.weights.late != "no"
-            )
+        rate = self._core.settings.learning_rate
+        base = checked_rate(rate()) if callable(rate) else rate
+        plain = trainable_variables is None or type(trainable_variables) is list
+        if type(grads) is not list or not plain:
+            grads, trainable_variables = as_trees(grads, trainable_variables)
+            known = self._known(trainable_variables).variables
+            grads, trainable_variables = paired(grads, trainable_variables, known)
+        stepper = self._core.stepper or self._known(trainable_variables)
         with stepper.lock:
-            rate = self._core.settings.learning_rate
-            base = checked_rate(rate()) if callable(rate) else rate
             stepper.step(grads, trainable_variables, base)
 
-    def _paired(self, grads: Any, variables: Any) -> tuple[list[Any], list[Any] | None]:
-        """Turn dictionaries and other iterables into lists, matched by key where there are keys."""
-        if isinstance(grads, Mapping):
-            leaves = dict(flatten(grads))
-            names = self._names_of(variables)
-            if set(names) != set(leaves):
-                raise VariableError(
-                    f"the gradients' names {sorted(map(str, leaves))[:8]} are not the variables' "
-                    f"{sorted(map(str, names))[:8]}; use the same keys."
-                )
-            grads = [leaves[name] for name in names]
-        elif isinstance(grads, np.ndarray):
-            grads = [grads]
-        if variables is None:
-            return list(grads), None
-        if self._core.stepper is None:
-            self._build(collect(variables), late=self._core.row.weights.late != "no")
-        if isinstance(variables, np.ndarray):
-            return list(grads), [variables]
-        return list(grads), [leaf for _, leaf in flatten(variables)] if isinstance(
-            variables, Mapping | list | tuple
-        ) else list(variables)
-
-    def _names_of(self, variables: Any) -> list[str | None]:
-        """Return the names to which a dictionary of gradients must answer."""
-        if isinstance(variables, Mapping):
-            return [name for name, _ in flatten(variables)]
-        if (
-            variables is None
-            and self._core.stepper is not None
-            and self._core.stepper.variables.named
-        ):
-            return list(self._core.stepper.variables.names)
-        raise VariableError(
-            "the gradients are a dictionary, so the variables must be one too: pass it to build() "
-            "or as the second argument."
-        )
+    def _known(self, variables: Any) -> Stepper:
+        """Return the stepper, built on the first step if need be."""
+        if self._core.stepper is None and variables is None:
+            raise StateError("the optimizer has no variables yet; call build(variables) first.")
+        late = self._core.row.weights.late != "no"
+        return self._core.stepper or self._build(collect(variables), late)
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Array]]) -> int:
         """Update variables from pairs of gradient and variable.
@@ -377,8 +291,3 @@ class RMSprop(Portable):
     def __repr__(self) -> str:
         count = len(self._core.stepper.variables.arrays) if self._core.stepper else 0
         return f"<fastrms.RMSprop {self.name!r}, dialect {self.dialect!r}, {count} variables>"
-
-    @property
-    def settings(self) -> Settings:
-        """The hyperparameters in use, after the dialect's rules."""
-        return self._core.settings

@@ -189,7 +189,7 @@ class Plan:
         expected = _words([int(p) for p in self.present])
         self.accepted = np.zeros(len(self.present), np.uint64)
         self.attention = np.zeros(len(self.present), np.uint64)
-        tables = {
+        tables: dict[Desk, Any] = {
             Desk.COUNT: len(self.present),
             Desk.FACTS: facts,
             Desk.FACT_WIDTH: width,
@@ -206,7 +206,7 @@ class Plan:
             Desk.NONE: id(None),
             Desk.ARRAY_TYPE: id(np.ndarray),
         }
-        desk = [t if isinstance(t, int) else t.ctypes.data for t in tables.values()]
+        desk = [t.ctypes.data if isinstance(t, np.ndarray) else int(t) for t in tables.values()]
         self.desk = _words(desk)
         self._kept.append(tables)
         self._places = (first, places, offsets)

@@ -1,16 +1,19 @@
 """The part of an optimizer that moves its state: weights, configuration, pickles, other arrays."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastrms import weights
-from fastrms.errors import StateError
+from fastrms.arguments import Settings, settle
+from fastrms.errors import ArgumentError, StateError
+from fastrms.hyper import checked_rate
 from fastrms.variables import collect
 
 Array = NDArray[Any]
+Own = TypeVar("Own", bound="Portable")
 
 
 class Portable:
@@ -21,6 +24,59 @@ class Portable:
     def __init__(self, **config: Any) -> None:
         """Take the constructor arguments that `get_config` returns."""
         raise TypeError("Portable is the base of RMSprop and is not used alone.")
+
+    @property
+    def name(self) -> str:
+        """The optimizer's name; Keras 3 names its weights after it."""
+        return self._core.name
+
+    @property
+    def dialect(self) -> str:
+        """The name of this optimizer's dialect."""
+        return self._core.row.name
+
+    @property
+    def built(self) -> bool:
+        """Whether the optimizer knows its variables."""
+        return self._core.stepper is not None
+
+    @property
+    def iterations(self) -> int:
+        """How many updates were made; settable."""
+        return (
+            self._core.stepper.iterations if self._core.stepper else self._core.calls_before_build
+        )
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+            raise ArgumentError(f"iterations={value!r} is not valid; valid: an integer >= 0.")
+        if self._core.stepper is None:
+            self._core.calls_before_build = int(value)
+        else:
+            steps = self._core.settings.gradient_accumulation_steps or 1
+            self._core.stepper.calls = int(value) * steps
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate, without `decay`; settable unless a callable owns it."""
+        rate = self._core.settings.learning_rate
+        return checked_rate(rate()) if callable(rate) else rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        if callable(self._core.settings.learning_rate):
+            raise ArgumentError(
+                "the learning rate comes from a callable and cannot be set; build the optimizer "
+                "with a number, or change what the callable returns."
+            )
+        checked = settle(self._core.row, {"learning_rate": value}).learning_rate
+        self._core.settings.learning_rate = checked
+
+    @property
+    def settings(self) -> Settings:
+        """The hyperparameters in use, after the dialect's rules."""
+        return self._core.settings
 
     @property
     def variables(self) -> list[Array]:
@@ -36,6 +92,7 @@ class Portable:
 
         Examples
         --------
+        >>> from fastrms import RMSprop
         >>> RMSprop().get_weights()
         [array(0), array(0.001, dtype=float32)]
         """
@@ -56,6 +113,7 @@ class Portable:
 
         Examples
         --------
+        >>> from fastrms import RMSprop
         >>> optimizer = RMSprop()
         >>> optimizer.set_weights([7, 0.5])
         >>> optimizer.iterations, optimizer.learning_rate
@@ -78,8 +136,8 @@ class Portable:
 
         Examples
         --------
-        >>> import numpy as np
-        >>> w = np.ones(2)
+        >>> from fastrms import RMSprop
+        >>>         >>> w = np.ones(2)
         >>> optimizer = RMSprop()
         >>> optimizer.build([w])
         >>> optimizer.rebind([w.copy()])
@@ -99,8 +157,8 @@ class Portable:
 
         Examples
         --------
-        >>> import numpy as np
-        >>> w = np.ones(2)
+        >>> from fastrms import RMSprop
+        >>>         >>> w = np.ones(2)
         >>> optimizer = RMSprop(use_ema=True)
         >>> optimizer.apply([np.ones(2)], [w])
         >>> optimizer.finalize_variable_values()
@@ -119,13 +177,14 @@ class Portable:
 
         Examples
         --------
+        >>> from fastrms import RMSprop
         >>> RMSprop(dialect="keras-2.2", decay=0.1).get_config()["dialect"]
         'keras-2.2'
         """
         return weights.config(self._core)
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
+    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
         """Build an optimizer from `get_config`'s result.
 
         Parameters
@@ -135,6 +194,7 @@ class Portable:
 
         Examples
         --------
+        >>> from fastrms import RMSprop
         >>> RMSprop.from_config(RMSprop(rho=0.5).get_config()).get_config()["rho"]
         0.5
         """

@@ -36,7 +36,7 @@ class Column(IntEnum):
 # Byte offsets of a running program's shared words; the first says whether it is open.
 _LIMIT, _NEXT, _DONE = np.uint64(8), np.uint64(16), np.uint64(24)
 STATE_WORDS, FLUSH, ALONE = 4, 1, 2
-# The NumPy reference reaches the same mode through glibc, hence Linux alone; elsewhere `fit` flushes.
+# NumPy reaches the same mode through glibc, hence Linux alone; elsewhere `fit` flushes.
 HARDWARE_FLUSH = platform.system() == "Linux" and platform.machine() == "x86_64"
 # Intel SDM vol. 1, 10.2.3: flush-to-zero is bit 15 of MXCSR, denormals-are-zero bit 6.
 _FLUSH_BITS = (1 << 15 | 1 << 6) if HARDWARE_FLUSH else 0

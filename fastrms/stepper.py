@@ -34,7 +34,7 @@ class Stepper:
         self.counter = np.zeros(2, np.uint64)
         self.counter[1] = row.counts == "every step" or settings.decay > 0
         self.lock = threading.Lock()
-        self.shapes = [a.shape for a in variables.arrays]
+        self.shapes: list[tuple[int, ...]] = [a.shape for a in variables.arrays]
         self.dtypes = [a.dtype for a in variables.arrays]
         self._columns = [
             a.flags.f_contiguous and not a.flags.c_contiguous for a in variables.arrays
@@ -62,8 +62,8 @@ class Stepper:
 
     def slot(self, name: str, index: int) -> Array:
         """Return a slot in the shape its variable had when it was built."""
-        order = "F" if self._columns[index] else "C"
-        return self.state.slots[name, index].reshape(self.shapes[index], order=order)
+        slot, shape = self.state.slots[name, index], self.shapes[index]
+        return slot.reshape(shape, order="F") if self._columns[index] else slot.reshape(shape)
 
     def create_slots(self, indices: list[int]) -> None:
         """Create the slots of some variables; moving averages may start as the variables."""

@@ -166,3 +166,39 @@ def is_strided(array: Array) -> bool:
 def flat(array: Array) -> Array:
     """View a contiguous array as its elements in memory order."""
     return array.reshape(-1, order="A")
+
+
+def paired(grads: Any, variables: Any, known: Variables | None) -> tuple[list[Any], Any]:
+    """Turn dictionaries and other iterables into lists, gradients matched by key to variables."""
+    leaves = None if variables is None else leaves_of(variables)
+    if not isinstance(grads, Mapping):
+        return ([grads] if isinstance(grads, np.ndarray) else list(grads)), leaves
+    if isinstance(variables, Mapping):
+        names = [str(name) for name, _ in flatten(variables)]
+    elif variables is None and known is not None and known.named:
+        names = known.names
+    else:
+        raise VariableError(
+            "the gradients are a dictionary, so the variables must be one too: pass it to build() "
+            "or as the second argument."
+        )
+    given = dict(flatten(grads))
+    if set(names) != set(given):
+        raise VariableError(
+            f"the gradients' names {sorted(map(str, given))[:8]} are not the variables' "
+            f"{sorted(names)[:8]}; use the same keys."
+        )
+    return [given[name] for name in names], leaves
+
+
+def as_trees(*trees: Any) -> tuple[Any, ...]:
+    """Return trees that can be walked twice: iterators become lists."""
+    kept = (Mapping, list, tuple, np.ndarray, type(None))
+    return tuple(tree if isinstance(tree, kept) else list(tree) for tree in trees)
+
+
+def leaves_of(tree: Any) -> list[Any]:
+    """Return the arrays of a tree of variables."""
+    if isinstance(tree, np.ndarray):
+        return [tree]
+    return [leaf for _, leaf in flatten(tree if isinstance(tree, Mapping) else list(tree))]

@@ -119,7 +119,8 @@ def _set(core: Core, expected: Any, current: list[Array], fresh: list[Array]) ->
             f"iterations={calls} or learning_rate={rate} is not valid; valid: an integer >= 0 and "
             "a finite number. Nothing was changed."
         )
-    if rate is not None and np.float32(rate) != np.float32(core.settings.learning_rate):
+    old_rate = core.settings.learning_rate
+    if rate is not None and not callable(old_rate) and np.float32(rate) != np.float32(old_rate):
         core.settings.learning_rate = float(rate)
     if "iterations" in by_name and core.stepper is not None:
         core.stepper.calls = calls

@@ -1,7 +1,7 @@
 """What a step does to each variable: which variant of the rule, on which arrays."""
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ Array = NDArray[Any]
 UPDATE, ACCUMULATE, IDLE, CLEAR = "update", "accumulate", "idle", "clear"
 
 
-class Item(NamedTuple):
+@dataclass(frozen=True)
+class Item:
     """One variable's share of a step."""
 
     index: int
@@ -177,7 +178,7 @@ class Workshop:
     def _as_array(self, index: int, value: Any, variable: Array) -> Array:
         """Return a gradient as an array of its variable's shape."""
         label = self.variables.label(index)
-        array = value
+        array: Array = value
         if not isinstance(value, np.ndarray | np.generic):
             try:
                 array = np.asarray(value, dtype=variable.dtype)

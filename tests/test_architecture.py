@@ -22,19 +22,28 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
     (
         "ground",
-        ("errors", "rule", "elements", "compiling", "program", "inspection", "kernels"),
+        ("errors", "rule", "compiling", "elements", "program", "inspection", "kernels"),
     ),
     ("facts", ("dialects.*", "threads", "reference")),
     ("memory", ("arguments", "hyper", "variables", "state")),
     ("step", ("work", "plan", "engines", "stepper")),
-    ("optimizer", ("weights", "optimizer", "jit")),
+    ("optimizer", ("weights", "portable", "optimizer", "jit")),
     ("front door", ("__init__",)),
     ("programs", ("cli", "__main__", "demo.*")),
     ("roof", ("compat.*",)),
 )
 
 FILE_LINES, FUNCTION_LINES, PARAMETERS = 300, 40, 7
-CORE_LINES, COMPAT_LINES = 2500, 3000  # the core is fastrms/ without its demo
+# Lines of code: without docstrings, comments and blanks. The core is fastrms/ without the dialect
+# table (data and its schema), the command line and the demo.
+CORE_LINES, COMPAT_LINES = 2500, 3000
+NOT_CORE = (
+    "compat/",
+    "fastrms/demo/",
+    "fastrms/dialects/",
+    "fastrms/cli.py",
+    "fastrms/__main__.py",
+)
 
 # Exceptions, each with its reason; one that is no longer needed fails the test.
 LONG_FILES: dict[str, str] = {}
@@ -221,11 +230,19 @@ def test_functions_have_few_parameters():
     check(measured(lambda _, function: width(function), PARAMETERS), WIDE_FUNCTIONS)
 
 
+def sum_of_code(module: Module) -> int:
+    """Code lines of a module without its docstrings."""
+    lines = set(code_lines(module.text))
+    for node in ast.walk(module.tree):
+        if isinstance(node, Function | ast.ClassDef | ast.Module) and ast.get_docstring(node):
+            lines -= span(node.body[0], node.body[0])
+    return len(lines)
+
+
 def test_budgets():
-    lines = {m.path: len(m.text.splitlines()) for m in modules().values()}
-    compat = sum(n for path, n in lines.items() if path.startswith("compat/"))
-    demo = sum(n for path, n in lines.items() if path.startswith("fastrms/demo/"))
-    core = sum(lines.values()) - compat - demo
+    sizes = {m.path: sum_of_code(m) for m in modules().values()}
+    compat = sum(n for path, n in sizes.items() if path.startswith("compat/"))
+    core = sum(n for path, n in sizes.items() if not path.startswith(NOT_CORE))
     assert core <= CORE_LINES
     assert compat <= COMPAT_LINES
 

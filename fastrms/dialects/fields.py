@@ -110,8 +110,8 @@ class Weights:
 
     `order` names scalars ("iterations", "learning_rate") and slots, each slot a block over all
     variables. `late`: a variable's slots come to be with its first gradient, and then stand at the
-    end ("appended") or among the others ("in place").
-    `negated`: slots held with the opposite sign there. `optional_iterations`: a list without the counter is accepted, which restarts it at 0.
+    end ("appended") or among the others ("in place"). `negated`: slots that the system holds with
+    the opposite sign. `optional_iterations`: a list without the counter restarts it at 0.
     """
 
     order: tuple[str, ...]

@@ -1,0 +1,84 @@
+"""The examples in docstrings and in the README run, and give what they show."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import fastrms
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(fastrms.__path__, "fastrms.")
+    if not module.name.endswith("__main__")
+]
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples_give_what_they_show(name):
+    result = doctest.testmod(importlib.import_module(name), optionflags=FLAGS)
+    assert result.failed == 0
+
+
+def public_callables():
+    """Every public function, class and method that a user can reach."""
+    for name in ("fastrms", "fastrms.jit", "fastrms.dialects"):
+        module = importlib.import_module(name)
+        for key, value in vars(module).items():
+            if not key.startswith("_") and callable(value) and value.__doc__:
+                yield f"{name}.{key}", value
+    for key in (
+        "build",
+        "apply",
+        "apply_gradients",
+        "get_weights",
+        "set_weights",
+        "rebind",
+        "get_config",
+        "from_config",
+        "finalize_variable_values",
+        "exclude_from_weight_decay",
+    ):
+        yield f"fastrms.RMSprop.{key}", getattr(fastrms.RMSprop, key)
+
+
+@pytest.mark.parametrize(
+    ("name", "thing"),
+    [
+        (n, t)
+        for n, t in public_callables()
+        if str(getattr(t, "__module__", "")).startswith("fastrms")
+        and not (isinstance(t, type) and issubclass(t, Exception | tuple))
+        and n.rpartition(".")[2]
+        not in (
+            "Dialect",
+            "Argument",
+            "update",
+            "settle",
+            "fixed",
+            "rate",
+            "State",
+            "Variables",
+            "Workshop",
+        )
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_public_docstrings_have_an_example(name, thing):
+    assert ">>>" in thing.__doc__, f"{name} has no example"
+
+
+def test_readme_examples_give_what_they_show():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    assert blocks
+    for block in blocks:
+        parser = doctest.DocTestParser()
+        test = parser.get_doctest(block, {}, "README.md", "README.md", 0)
+        assert test.examples, f"a python block of the README has no >>> lines:\n{block}"
+        assert doctest.DocTestRunner(optionflags=FLAGS).run(test).failed == 0
