@@ -101,7 +101,7 @@ class RMSprop(Portable):
     >>> optimizer.build([w])
     >>> optimizer.apply([2 * w])
     >>> w
-    array([0.683773, 1.683772], dtype=float32)
+    array([0.68377227, 1.6837723 ], dtype=float32)
     """
 
     def __init__(
@@ -242,7 +242,7 @@ class RMSprop(Portable):
         >>> optimizer = RMSprop(learning_rate=0.1)
         >>> optimizer.apply({"w": np.ones(2, np.float32)}, w)
         >>> w["w"]
-        array([0.683772, 0.683772], dtype=float32)
+        array([0.6837724, 0.6837724], dtype=float32)
         """
         rate = self._core.settings.learning_rate
         base = checked_rate(rate()) if callable(rate) else rate

@@ -137,7 +137,8 @@ class Portable:
         Examples
         --------
         >>> from fastrms import RMSprop
-        >>>         >>> w = np.ones(2)
+        >>> import numpy as np
+        >>> w = np.ones(2)
         >>> optimizer = RMSprop()
         >>> optimizer.build([w])
         >>> optimizer.rebind([w.copy()])
@@ -158,7 +159,8 @@ class Portable:
         Examples
         --------
         >>> from fastrms import RMSprop
-        >>>         >>> w = np.ones(2)
+        >>> import numpy as np
+        >>> w = np.ones(2)
         >>> optimizer = RMSprop(use_ema=True)
         >>> optimizer.apply([np.ones(2)], [w])
         >>> optimizer.finalize_variable_values()

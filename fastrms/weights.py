@@ -191,8 +191,10 @@ def config(core: Core) -> dict[str, Any]:
         value = core.name if name == "name" else getattr(settings, name)
         if key.startswith("?") and value is None:
             continue
-        if name in row.config_in_float32 and isinstance(value, float) and not _wide(core):
-            value = float(np.float32(value))
+        if callable(value) and row.rate_in_config == "value":
+            value = value()
+        if name in row.config_in_float32 and isinstance(value, float):
+            value = float(_floatx(core).type(value))
         result[name if key.startswith("?") else key] = value
     if row.decay is not None and settings.decay_offset != row.decay.offset:
         result["decay_offset"] = settings.decay_offset
@@ -201,12 +203,13 @@ def config(core: Core) -> dict[str, Any]:
     return result
 
 
-def _wide(core: Core) -> bool:
-    """Tell whether a graph-mode optimizer works in float64 (floatx), and so reports doubles."""
-    stepper = core.stepper
-    if stepper is None or "rho" not in core.row.config_in_float32:
-        return False
-    return all(a.dtype == np.float64 for a in stepper.variables.arrays)
+def _floatx(core: Core) -> np.dtype[Any]:
+    """Return the dtype of reported numbers: that of the variables in graph mode, else float32."""
+    stepper, found = core.stepper, np.dtype(np.float32)
+    if stepper is not None and "rho" in core.row.config_in_float32:
+        kinds = set(stepper.dtypes)
+        found = kinds.pop() if len(kinds) == 1 else found
+    return found
 
 
 def pickled(core: Core) -> dict[str, Any]:

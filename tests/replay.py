@@ -182,6 +182,12 @@ def new_optimizer(case: Case, dialect: str, variables: list[Array]) -> fastrms.R
     return optimizer
 
 
+def named(case: Case, values: list[Any]) -> dict[str, Any]:
+    """Name the variables of a case, or their gradients."""
+    names = case.about.get("variable_names") or NAMES[: case.count]
+    return dict(zip(names, values, strict=True))
+
+
 def known(case: Case) -> list[int]:
     """Return the variables that the recorded optimizer knew: 2.10's took those with gradients."""
     mask = case.arrays.get("none_mask")
@@ -194,7 +200,7 @@ def _resume(case: Case, dialect: str, old: fastrms.RMSprop, live: list[Array]) -
     """Hand the state over to a new optimizer, as the recording did."""
     optimizer = new_optimizer(case, dialect, live)
     if not optimizer.built:
-        optimizer.build(live)
+        optimizer.build(named(case, live))
     values = old.get_weights()
     if "[1:]" in case.about["hook"]:
         values = values[1:]
@@ -222,7 +228,10 @@ def replay(case: Case, dialect: str | None = None) -> Trace:
         if mask is not None:
             gradients = [None if m else g for g, m in zip(gradients, mask[step], strict=True)]
         chosen = known(case)
-        optimizer.apply([gradients[i] for i in chosen], [live[i] for i in chosen])
+        if fastrms.DIALECTS[dialect].weights.late == "no":
+            optimizer.apply([gradients[i] for i in chosen], [live[i] for i in chosen])
+        else:
+            optimizer.apply(named(case, gradients), named(case, live))
         trace.variables.append([v.copy() for v in live])
         trace.weights.append(optimizer.get_weights())
         trace.iterations.append(optimizer.iterations)

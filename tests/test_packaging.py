@@ -75,7 +75,11 @@ def test_demo_and_test_pull_the_small_extras_and_nothing_heavy(extra):
 def test_import_loads_no_extra_and_no_program(tmp_path):
     loaded = modules_after("import fastrms", tmp_path)
     assert not {name.partition(".")[0] for name in loaded} & (OPTIONAL | HEAVY)
-    assert not {name for name in loaded if name.startswith(("fastrms.demo", "fastrms.cli", "fastrms.compat"))}
+    assert not {
+        name
+        for name in loaded
+        if name.startswith(("fastrms.demo", "fastrms.cli", "fastrms.compat"))
+    }
 
 
 def test_compat_is_installed_below_fastrms_only(tmp_path):

@@ -153,4 +153,5 @@ class Dialect:
     default_name: str = "rm_sprop"
     counts_names: bool = False
     named_in_config: bool = True
+    rate_in_config: Literal["value", "callable"] = "value"
     notes: tuple[str, ...] = field(default=())

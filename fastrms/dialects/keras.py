@@ -134,7 +134,7 @@ KERAS_3 = Dialect(
         "ema_overwrite_frequency": Argument(kind="count", low=0, none="off"),
         "loss_scale_factor": Argument(none="off"),
         "gradient_accumulation_steps": Argument(
-            kind="count", low=2, none="off", zero_is_default=True
+            kind="count", low=2, none="off", zero_is_default=True, fallback=0
         ),
         "name": Argument(kind="name", none="off"),
         "decay": Argument(
@@ -189,6 +189,7 @@ KERAS_3 = Dialect(
     constraints="after update",
     counts_names=True,
     named_in_config=False,
+    rate_in_config="callable",
     slot_names={
         "average": "average",
         "gradient_accumulator": "gradient_accumulator",

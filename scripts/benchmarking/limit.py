@@ -1,0 +1,126 @@
+"""The yardstick: our own program on the same arrays with the same threads, less the arithmetic.
+
+Every array that a variant reads is read and every array that it writes is written; the values stay
+as they were, because what is mixed into them is masked by a zero that the compiler cannot see.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import carray, cfunc, types
+
+from fastrms import kernels
+from fastrms.elements import pointer
+from fastrms.program import Column
+from fastrms.rule import Variant
+from fastrms.work import Item
+
+_POINTERS = [types.CPointer(kind) for kind in (types.uint64, types.float32, types.uint32)]
+_SIGNATURE = types.void(*_POINTERS)
+_STREAM = types.void(*_POINTERS[:2], types.CPointer(types.float32))
+_kept: list[Any] = []
+
+
+def make_traffic(variant: Variant) -> Callable[..., None]:
+    """Write the loop of `fastrms.kernels.make_loop` with memory traffic alone."""
+    updates, ema = variant.update, variant.ema
+    centered, has_momentum = variant.centered, variant.momentum
+
+    def loop(row, numbers, like):  # type: ignore[no-untyped-def]
+        n = row[2]
+        mask = np.uint32(n >> np.uint64(32))
+        variables = carray(pointer(like, row[3]), (n,))
+        gradients = carray(pointer(like, row[4]), (n,))
+        velocities = carray(pointer(like, row[5]), (n,))
+        momenta = carray(pointer(like, row[6]), (n,))
+        average_gradients = carray(pointer(like, row[7]), (n,))
+        averages = carray(pointer(like, row[8]), (n,))
+        for i in range(n):
+            mixed = (gradients[i] if updates else variables[i]) & mask
+            if updates:
+                velocities[i] ^= mixed
+                if has_momentum:
+                    momenta[i] ^= mixed
+                if centered:
+                    average_gradients[i] ^= mixed
+            variable = variables[i] ^ (mixed & mask)
+            if updates:
+                variables[i] = variable
+            if ema:
+                averages[i] ^= variable & mask
+
+    return loop
+
+
+def _read(row, numbers, like):  # type: ignore[no-untyped-def]
+    """Read a gradient once, as the sum of its squares does."""
+    n = row[2]
+    mask = np.uint32(n >> np.uint64(32))
+    gradients, total = carray(pointer(like, row[4]), (n,)), np.uint32(0)
+    for i in range(n):
+        total ^= gradients[i]
+    pointer(like, row[3])[0] ^= total & mask
+
+
+def _triad(row, numbers, like):  # type: ignore[no-untyped-def]
+    """Make a STREAM triad: a = b + s * c."""
+    n, scale = row[2], numbers[0]
+    a = carray(pointer(like, row[3]), (n,))
+    b = carray(pointer(like, row[4]), (n,))
+    c = carray(pointer(like, row[5]), (n,))
+    for i in range(n):
+        a[i] = b[i] + scale * c[i]
+
+
+def _address(python: Callable[..., None], signature: Any) -> int:
+    """Compile a loop with the options of the library's own."""
+    built = cfunc(signature, error_model="numpy")(python)
+    _kept.append(built)
+    return int(built.address)
+
+
+def _replaced(plan: Any, exchange: Callable[[int], int]) -> Any:
+    """Copy a plan with other functions in its rows: same table, chunks, phases and pool."""
+    other = copy.copy(plan)
+    other.rows = plan.rows.copy()
+    for row in range(len(other.rows)):
+        other.rows[row, Column.FUNCTION] = exchange(int(plan.rows[row, Column.FUNCTION]))
+    counter = np.zeros(2, np.uint64)
+    table = other.rows.ctypes.data
+    other._alone = (table, *plan._alone[1:5], counter.ctypes.data, plan._alone[6])
+    other._shared = (table, *plan._shared[1:5], counter.ctypes.data, plan._shared[6])
+    function, arguments = plan._job
+    other._job = (function, (table, *arguments[1:]))
+    other._counter = counter
+    return other
+
+
+def limit(plan: Any) -> Any:
+    """Return a plan's yardstick; float32 variables of one variant."""
+    items: list[Item] = [item for items in plan.phases for item in items]
+    variants = {item.variant for item in items}
+    exchanged = {
+        kernels.loop_address(v, "float32"): _address(make_traffic(v), _SIGNATURE) for v in variants
+    }
+    if plan.shop.norm_kind is not None:
+        squares = {kernels.squares_address(plan.shop.before_norm(i.index), "float32") for i in items}
+        exchanged |= dict.fromkeys(squares, _address(_read, _SIGNATURE))
+    return _replaced(plan, lambda function: exchanged.get(function, function))
+
+
+def triad(plan: Any) -> Any:
+    """Return a plan that runs a STREAM triad over the arrays of a plain step."""
+    address = _address(_triad, _STREAM)
+    return _replaced(plan, lambda _: address)
+
+
+def step_bytes(plan: Any) -> int:
+    """Return the bytes that a step must read and write."""
+    total = 0
+    for item in (item for items in plan.phases for item in items):
+        size = item.arrays["variable"].nbytes
+        reads_gradient = 1 + (plan.shop.norm_kind is not None)
+        total += size * (2 * len(item.arrays) + reads_gradient * item.variant.update)
+    return total
