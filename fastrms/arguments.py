@@ -77,7 +77,10 @@ def _number(row: Dialect, name: str, value: Any, argument: Argument) -> float | 
         raise _refuse(row, name, value, "a float, or a callable without arguments")
     if whole and not isinstance(value, int | np.integer):
         raise _refuse(row, name, value, wanted)
-    number = int(value) if whole else float(value)
+    try:
+        number = int(value) if whole else float(value)
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
         raise _refuse(row, name, value, wanted)
     if argument.zero_is_default and number == 0:
@@ -96,12 +99,12 @@ def _checked(row: Dialect, name: str, value: Any) -> Any:
             raise _refuse(row, name, value, "a number, not None")
         return argument.fallback if argument.none == "default" else None
     if argument.kind == "bool":
-        if not isinstance(value, bool | np.bool_):
+        if not isinstance(value, bool | np.bool_ | int):
             raise _refuse(row, name, value, "True or False")
         return bool(value)
     if argument.kind == "name":
-        if not isinstance(value, str):
-            raise _refuse(row, name, value, "a string")
+        if not isinstance(value, str) or "/" in value:
+            raise _refuse(row, name, value, "a string without '/'")
         return value
     if argument.kind in ("rate", "float rate") and callable(value):
         return value
@@ -174,7 +177,10 @@ def settle(row: Dialect, given: Mapping[str, Any]) -> Settings:
         if name == "decay_offset":
             offset = _decay_offset(row, value)
         elif _accepted(row, name, value):
-            values["learning_rate" if name == "lr" else name] = _checked(row, name, value)
+            looked_at = row.arguments[name].only_with
+            if looked_at is None or given.get(looked_at) is True:
+                value = _checked(row, name, value)
+            values["learning_rate" if name == "lr" else name] = value
     if values.get("learning_rate") is None:
         raise _refuse(row, "learning_rate", None, "a number or a callable")
     settings = Settings(decay_offset=offset)

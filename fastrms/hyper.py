@@ -16,9 +16,9 @@ COUNT = len(Hyper._fields)
 
 def _rounded(row: Dialect, name: str, value: float, dtype: np.dtype[Any]) -> Any:
     """Round a number to a dtype, through float32 first where the system stores it so."""
-    if name in row.float32_first:
-        value = float(np.float32(value))
     with np.errstate(over="ignore", under="ignore"):
+        if name in row.float32_first:
+            value = float(np.float32(value))
         result = dtype.type(value)
     if not np.isfinite(result) or (name == "epsilon" and value != 0 and result == 0):
         what = "underflows to 0" if result == 0 else "overflows"
@@ -47,9 +47,11 @@ def rate(row: Dialect, settings: Settings, base: float, iterations: int, dtype: 
     if row.decay is None or not settings.decay > 0:
         return value
     one = dtype.type(1)
-    steps = dtype.type(iterations + settings.decay_offset)
-    scale = one + _rounded(row, "decay", settings.decay, dtype) * steps
-    return value * (one / scale) if row.decay.reciprocal else value / scale
+    decay = _rounded(row, "decay", settings.decay, dtype)
+    with np.errstate(all="ignore"):  # float16 counts to 65504; the real systems go on with inf
+        steps = dtype.type(iterations + settings.decay_offset)
+        scale = one + decay * steps
+        return value * (one / scale) if row.decay.reciprocal else value / scale
 
 
 def bounds(row: Dialect, settings: Settings) -> dict[str, float]:
@@ -73,7 +75,8 @@ def fixed(row: Dialect, settings: Settings, dtype: np.dtype[Any]) -> Hyper:
     norm = acting.get("norm", acting.get("global", 1.0))
     average = row.average
     in_dtype = average is not None and average.dtype_complement
-    ema = _rounded(row, "ema_momentum", settings.ema_momentum, dtype)
+    ema = _rounded(row, "ema_momentum", settings.ema_momentum if settings.use_ema else 0.0, dtype)
+    scale = settings.loss_scale_factor
     return Hyper(
         learning_rate=one,
         rho=_rounded(row, "rho", settings.rho, dtype),
@@ -82,9 +85,13 @@ def fixed(row: Dialect, settings: Settings, dtype: np.dtype[Any]) -> Hyper:
         epsilon=_rounded(row, "epsilon", settings.epsilon, dtype),
         weight_decay=_rounded(row, "weight_decay", settings.weight_decay or 0.0, dtype),
         ema_momentum=ema,
-        one_minus_ema_momentum=one - ema if in_dtype else dtype.type(1 - settings.ema_momentum),
-        loss_scale=_rounded(row, "loss_scale", settings.loss_scale_factor or 1.0, dtype),
-        accumulation_steps=dtype.type(settings.gradient_accumulation_steps or 1),
+        one_minus_ema_momentum=one - ema
+        if in_dtype
+        else dtype.type(1 - settings.ema_momentum if settings.use_ema else 1),
+        loss_scale=_rounded(row, "loss_scale_factor", 1.0 if scale is None else scale, dtype),
+        accumulation_steps=_rounded(
+            row, "gradient_accumulation_steps", settings.gradient_accumulation_steps or 1, dtype
+        ),
         clipvalue=_rounded(row, "clipvalue", acting.get("value", 1.0), dtype),
         clipnorm=_rounded(row, "clipnorm", norm, dtype),
         one=one,

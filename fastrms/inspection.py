@@ -29,7 +29,11 @@ _WIDTH = len(Column)
 
 
 class Fact(IntEnum):
-    """What is recorded of a variable; its lengths and then its strides follow."""
+    """What is recorded of a variable; its lengths and then its strides follow.
+
+    A view does not show that the array that owns its memory was resized, so the owner is recorded
+    too (0 where the variable itself or something other than an array owns the memory).
+    """
 
     OBJECT = 0
     TYPE = 1
@@ -38,7 +42,10 @@ class Fact(IntEnum):
     DESCR = 4
     FLAGS = 5
     ORDER = 6
-    FIRST = 7
+    OWNER = 7
+    OWNER_DATA = 8
+    OWNER_SIZE = 9
+    FIRST = 10
 
 
 class Desk(IntEnum):
@@ -67,6 +74,18 @@ def _field(instance, offset):  # type: ignore[no-untyped-def]
     return words(instance + np.uint64(offset))[0]
 
 
+_FIRST = int(Fact.FIRST)
+
+
+@njit(error_model="numpy")
+def _owner_unchanged(owner, facts, first):  # type: ignore[no-untyped-def]
+    """Tell whether the owner of a view's memory still has that memory."""
+    ndim, lengths, size = _field(owner, _NDIM), words(_field(owner, _SHAPE)), np.uint64(1)
+    for k in range(np.int64(ndim & np.uint64(0xFFFFFFFF))):
+        size *= lengths[k]
+    return _field(owner, _DATA) == facts[first + 8] and size == facts[first + 9]
+
+
 @njit(error_model="numpy")
 def _unchanged(instance, facts, first):  # type: ignore[no-untyped-def]
     """Tell whether a variable still is the array that was recorded."""
@@ -76,9 +95,14 @@ def _unchanged(instance, facts, first):  # type: ignore[no-untyped-def]
     same = same and _field(instance, _DESCR) == facts[first + 4]
     if not same or (_field(instance, _FLAGS) & np.uint64(_WATCHED)) != facts[first + 5]:
         return False
+    if facts[first + 7] != 0 and not _owner_unchanged(facts[first + 7], facts, first):
+        return False
     lengths, strides = words(_field(instance, _SHAPE)), words(_field(instance, _STRIDES))
     for k in range(np.int64(ndim)):
-        if lengths[k] != facts[first + 7 + k] or strides[k] != facts[first + 7 + ndim + k]:
+        if (
+            lengths[k] != facts[first + _FIRST + k]
+            or strides[k] != facts[first + _FIRST + ndim + k]
+        ):
             return False
     return True
 
@@ -97,7 +121,7 @@ def _matches(instance, array_type, facts, first):  # type: ignore[no-untyped-def
     lengths = words(_field(instance, _SHAPE))
     same = True
     for k in range(np.int64(ndim)):
-        same = same and lengths[k] == facts[first + 7 + k]
+        same = same and lengths[k] == facts[first + _FIRST + k]
     return same
 
 
@@ -106,9 +130,9 @@ def _apart(data, instance, ndim, facts, first, desk):  # type: ignore[no-untyped
     """Tell whether a gradient's memory lies outside everything that the step writes."""
     strides, size = words(_field(instance, _STRIDES)), np.uint64(1)
     for k in range(np.int64(ndim)):
-        if facts[first + 7 + k] == 0:
+        if facts[first + _FIRST + k] == 0:
             return True
-        size += strides[k] * (facts[first + 7 + k] - np.uint64(1))
+        size += strides[k] * (facts[first + _FIRST + k] - np.uint64(1))
     starts, ends = words(desk[10]), words(desk[11])
     low, high = np.int64(0), np.int64(desk[12])
     while low < high:
@@ -210,4 +234,13 @@ def facts_of(array: NDArray[Any], order: int) -> list[int]:
     watched = C_ORDER * flags.c_contiguous | F_ORDER * flags.f_contiguous
     watched |= ALIGNED * flags.aligned | WRITEABLE * flags.writeable
     head = [id(array), id(type(array)), array.ctypes.data, array.ndim, id(array.dtype)]
-    return [*head, watched, order, *array.shape, *(s % 2**64 for s in array.strides)]
+    head += [watched, order, *_owner_facts(array)]
+    return [*head, *array.shape, *(s % 2**64 for s in array.strides)]
+
+
+def _owner_facts(array: NDArray[Any]) -> list[int]:
+    """Return what is recorded of the array that owns a view's memory."""
+    owner = array
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    return [0, 0, 0] if owner is array else [id(owner), owner.ctypes.data, owner.size]

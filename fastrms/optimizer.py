@@ -134,6 +134,8 @@ class RMSprop(Portable):
                 f"learning_rate={rate!r} needs arguments; valid: a number, or a callable without "
                 "arguments."
             )
+        if callable(rate) and row.calls_rate_once:
+            settings.learning_rate = checked_rate(rate())
         self._core = Core(row, settings, settings.name or _automatic_name(row))
         self._build_lock = threading.Lock()
 

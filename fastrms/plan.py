@@ -12,7 +12,7 @@ from fastrms.program import ALONE, FLUSH, STATE_WORDS, Column
 from fastrms.reference import CHUNK
 from fastrms.rule import EACH, Variant
 from fastrms.threads import pool
-from fastrms.variables import extent, order_of
+from fastrms.variables import order_of
 from fastrms.work import Item, Workshop
 
 Array = NDArray[Any]
@@ -35,18 +35,6 @@ def _facts(shop: Workshop) -> tuple[Words, int]:
         facts = facts_of(array, order_of(array))
         table[i, : len(facts)] = facts
     return table, width
-
-
-def _extents(shop: Workshop) -> tuple[Words, Words]:
-    """Return the merged byte ranges of everything that a step writes."""
-    ranges = [extent(a) for a in shop.variables.arrays if a.size] + shop.state.extents()
-    merged: list[list[int]] = []
-    for low, high in sorted(ranges):
-        if merged and low <= merged[-1][1]:
-            merged[-1][1] = max(merged[-1][1], high)
-        else:
-            merged.append([low, high])
-    return _words([low for low, _ in merged]), _words([high for _, high in merged])
 
 
 class Plan:
@@ -182,7 +170,7 @@ class Plan:
         self.rows = np.array(self._rows or [[0] * len(Column)], np.uint64)
         self.ends, self.state = _words(self._ends), np.zeros(STATE_WORDS, np.int64)
         facts, width = _facts(shop)
-        starts, ends = _extents(shop)
+        starts, ends = (_words(places) for places in shop.written())
         flat = [patch for patches in self._patches for patch in patches]
         first = np.cumsum([0] + [len(p) for p in self._patches]).astype(np.uint64)
         places, offsets = _words([p for p, _ in flat]), _words([o for _, o in flat])
@@ -235,9 +223,9 @@ class Plan:
     def put(self, index: int, gradient: Array) -> None:
         """Set the gradient of a variable, as elements in the variable's order."""
         first, places, offsets = self._places
+        self.accepted[index] = 0  # first: an interrupt below must not leave rows half changed
         for k in range(int(first[index]), int(first[index + 1])):
             self.rows[places[k], Column.GRADIENT] = gradient.ctypes.data + int(offsets[k])
-        self.accepted[index] = 0
         self._loose[index] = gradient
 
     def look(self, gradients: list[Any], given: list[Any] | None) -> int:

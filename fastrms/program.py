@@ -33,6 +33,9 @@ class Column(IntEnum):
     CLIP = 10
 
 
+# A ticket carries the number of its run above these bits: a thread that was held up between reading
+# and claiming a ticket cannot claim the ticket of the same place in a later run.
+_RUN_BITS, _TICKET = 24, (1 << 24) - 1
 # Byte offsets of a running program's shared words; the first says whether it is open.
 _LIMIT, _NEXT, _DONE = np.uint64(8), np.uint64(16), np.uint64(24)
 STATE_WORDS, FLUSH, ALONE = 4, 1, 2
@@ -171,7 +174,7 @@ def _share(table, width, state):  # type: ignore[no-untyped-def]
         if ticket >= _load(state + _LIMIT):
             return
         if _swap(state + _NEXT, ticket, ticket + 1):
-            _run(table, width, ticket)
+            _run(table, width, ticket & _TICKET)
             _add(state + _DONE, 1)
 
 
@@ -204,13 +207,14 @@ def make_drive(stamp: str) -> Function:
             for ticket in range(np.int64(ends[count - np.uint64(1)])):
                 _run(table, width, ticket)
         else:
-            _store(state + _LIMIT, 0)
-            _store(state + _NEXT, 0)
+            # The run before left its limit here, below every ticket of this run.
+            base = ((_load(state + _NEXT) >> _RUN_BITS) + 1) << _RUN_BITS
+            _store(state + _NEXT, base)
             _store(state + _DONE, 0)
             _store(state, 1)
             for phase in range(np.int64(count)):
                 limit = np.int64(ends[phase])
-                _store(state + _LIMIT, limit)
+                _store(state + _LIMIT, base + limit)
                 _share(table, width, state)
                 while _load(state + _DONE) < limit:
                     _give_way()

@@ -110,6 +110,8 @@ class Stepper:
             overwrite = bool(frequency) and (iterations + 1) % (frequency or 1) == 0
         now = (base, iterations if decays else 0, first, overwrite)
         if now != self._advanced:
+            # An error or interrupt below leaves some numbers new: nothing is up to date then.
+            self._advanced = None
             for numbers in self.shop.numbers.values():
                 numbers.advance(*now)
             self._advanced = now
@@ -122,6 +124,8 @@ class Stepper:
         indices = plan.attention[:found].tolist()
         for index, array in [(i, self.shop.gradient(i, gradients[i])) for i in indices]:
             plan.put(index, array)
+        if any(type(gradients[i]) is not np.ndarray for i in indices):
+            self.require_unchanged()  # reading a foreign gradient ran code that is not ours
         return plan
 
     def _check_slowly(self, mode: str, gradients: list[Any], given: list[Any] | None) -> AnyPlan:
@@ -132,6 +136,7 @@ class Stepper:
         self._require_some(present)
         indices = [i for i, p in enumerate(present) if p]
         checked = [(i, self.shop.gradient(i, ordered[i])) for i in indices]
+        self.require_unchanged()  # reading a foreign gradient ran code that is not ours
         plan = self._plan(mode, present)
         for index, array in checked:
             plan.put(index, array)

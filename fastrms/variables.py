@@ -144,6 +144,12 @@ def collect(tree: Any) -> Variables:
         raise VariableError("no variables were given; pass a list or a dictionary of arrays.")
     named = isinstance(tree, Mapping)
     names = [name if name is not None else f"variable_{i}" for i, (name, _) in enumerate(leaves)]
+    if len(set(names)) != len(names):
+        twice = sorted({n for n in names if names.count(n) > 1})
+        raise VariableError(
+            f"the names {twice[:8]} are given to more than one variable (nested keys are joined "
+            "by '/'); give every variable a name of its own."
+        )
     shown = [repr(n) if named else str(i) for i, n in enumerate(names)]
     arrays = [require_variable(leaf, s) for (_, leaf), s in zip(leaves, shown, strict=True)]
     require_apart(arrays, shown)

@@ -215,9 +215,10 @@ def _floatx(core: Core) -> np.dtype[Any]:
 def pickled(core: Core) -> dict[str, Any]:
     """Return everything that a copy needs, the variables included."""
     stepper = core.stepper
-    arguments = {k: v for k, v in vars(core.settings).items() if k in core.row.arguments}
+    used = {k for k, argument in core.row.arguments.items() if argument.effect == "used"}
+    arguments = {k: v for k, v in vars(core.settings).items() if k in used}
     arguments["name"] = core.name
-    if "name" not in core.row.arguments:
+    if "name" not in used:
         del arguments["name"]
     if core.row.decay is not None:
         arguments["decay_offset"] = core.settings.decay_offset

@@ -1,5 +1,6 @@
 """What a step does to each variable: which variant of the rule, on which arrays."""
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastrms.hyper import Numbers, bounds
 from fastrms.program import HARDWARE_FLUSH
 from fastrms.rule import EACH, GLOBAL, LEAVE_BELOW, Variant
 from fastrms.state import State, aligned
-from fastrms.variables import Variables, describe, flat, is_strided
+from fastrms.variables import Variables, describe, extent, flat, is_strided
 
 Array = NDArray[Any]
 UPDATE, ACCUMULATE, IDLE, CLEAR = "update", "accumulate", "idle", "clear"
@@ -40,6 +41,7 @@ class Workshop:
     numbers: dict[np.dtype[Any], Numbers] = field(default_factory=dict)
     stand_ins: dict[int, Array] = field(default_factory=dict)
     cast: dict[int, Array] = field(default_factory=dict)
+    _written: tuple[int, list[int], list[int]] | None = None
 
     def __post_init__(self) -> None:
         for i, array in enumerate(self.variables.arrays):
@@ -180,13 +182,12 @@ class Workshop:
         label = self.variables.label(index)
         array: Array = value
         if not isinstance(value, np.ndarray | np.generic):
-            try:
-                array = np.asarray(value, dtype=variable.dtype)
-            except (TypeError, ValueError) as error:
-                raise GradientError(
-                    f"the gradient of variable {label} is {describe(value)}; valid: an array of "
-                    f"shape {variable.shape}, a list of numbers, or None ({error})."
-                ) from error
+            array = self._converted(label, value, variable)
+        elif isinstance(value, np.ma.MaskedArray):
+            raise GradientError(
+                f"the gradient of variable {label} is a masked array, whose mask a step cannot "
+                f"heed; valid: an array of shape {variable.shape}. Use .filled(0), for example."
+            )
         array = np.asanyarray(array)
         if array.dtype.kind != "f":
             raise GradientError(
@@ -200,8 +201,41 @@ class Workshop:
             )
         return array
 
+    @staticmethod
+    def _converted(label: str, value: Any, variable: Array) -> Array:
+        """Turn a list of numbers, or another library's array, into an array."""
+        try:
+            array = np.asarray(value)
+            if array.dtype.kind not in "fiu":
+                raise TypeError(f"as an array it has dtype {array.dtype}")
+            with np.errstate(over="ignore", under="ignore"):
+                return array.astype(variable.dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise GradientError(
+                f"the gradient of variable {label} is {describe(value)}; valid: an array of "
+                f"shape {variable.shape}, a list of numbers, or None ({error})."
+            ) from error
+
+    def written(self) -> tuple[list[int], list[int]]:
+        """Return the merged byte ranges of everything that a step writes: starts and ends."""
+        known = len(self.state.slots)
+        if self._written is None or self._written[0] != known:
+            ranges = [extent(a) for a in self.variables.arrays if a.size] + self.state.extents()
+            merged: list[list[int]] = []
+            for low, high in sorted(ranges):
+                if merged and low <= merged[-1][1]:
+                    merged[-1][1] = max(merged[-1][1], high)
+                else:
+                    merged.append([low, high])
+            self._written = known, [low for low, _ in merged], [high for _, high in merged]
+        return self._written[1:]
+
     def _require_apart(self, index: int, array: Array) -> None:
         """Raise if a gradient shares elements with what the step writes."""
+        low, high = extent(array)
+        starts, ends = self.written()
+        if not array.size or bisect_left(starts, high) == bisect_right(ends, low):
+            return
         arrays = [*self.variables.arrays, *self.state.slots.values()]
         for k, other in enumerate(arrays):
             if np.may_share_memory(array, other) and np.shares_memory(array, other):

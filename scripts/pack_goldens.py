@@ -1,6 +1,6 @@
 """Pack recorded trajectories into the compact files that the tests read.
 
-    python scripts/pack_goldens.py tests/goldens RAW_FOLDER [RAW_FOLDER ...] [--systems NAME ...]
+    python scripts/pack_goldens.py tests/goldens RAW_FOLDER [RAW_FOLDER ...] [--systems NAME]
 
 A RAW_FOLDER holds `index.json` and the recorded cases as the recorders in `scripts/recorders`
 write them; a later folder adds the cases that earlier ones do not have. Each system becomes `<system>.json` (the cases and

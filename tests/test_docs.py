@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 import re
 from pathlib import Path
@@ -82,3 +83,16 @@ def test_readme_examples_give_what_they_show():
         test = parser.get_doctest(block, {}, "README.md", "README.md", 0)
         assert test.examples, f"a python block of the README has no >>> lines:\n{block}"
         assert doctest.DocTestRunner(optionflags=FLAGS).run(test).failed == 0
+
+
+def test_dialect_page_is_what_the_rows_say():
+    script = ROOT / "scripts" / "dialect_table.py"
+    spec = importlib.util.spec_from_file_location("dialect_table", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = (ROOT / "docs" / "dialects.md").read_text(encoding="utf-8")
+    assert page == module.document(), (
+        "run: python scripts/dialect_table.py --output docs/dialects.md"
+    )
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(module.table()) in readme, "paste the output of scripts/dialect_table.py"

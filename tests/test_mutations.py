@@ -94,12 +94,9 @@ MUTATIONS: dict[str, Callable[[Any], None]] = {
 IMPOSSIBLE = {
     ("strided", "dtype_wider"): "NumPy needs a contiguous last axis",
     ("f_order", "dtype_wider"): "NumPy needs a contiguous last axis",
-    ("strided", "shape_flat"): "NumPy cannot flatten it in place",
-    ("strided", "shape_transposed"): "NumPy cannot reshape it in place",
     ("f_order", "shape_flat"): "NumPy cannot flatten it in place",
     ("f_order", "shape_transposed"): "NumPy cannot reshape it in place",
     ("f_order", "strides_swapped"): "these are its strides already",
-    ("f_order", "shape_more_axes"): "NumPy would need a copy",
 }
 CASES = [
     pytest.param(layout, mutation, id=f"{layout}-{mutation}")
@@ -129,15 +126,21 @@ class Scene:
         slots = [(key, battery.canonical(slot)) for key, slot in stepper.state.slots.items()]
         return slots, [battery.canonical(a) for a in self.others], self.optimizer.iterations
 
+    def content(self) -> bytes:
+        """Return the memory of the target; a view of moved memory is read by nobody."""
+        return battery.canonical(owner(self.target))
+
     def refused(self, *arguments: Any) -> None:
         """Check that a step is refused and changes nothing."""
-        before, content = self.state(), battery.canonical(self.target)
-        with pytest.raises(fastrms.VariableError, match=r"1 \('variable_1'\) has changed") as caught:
+        before, content = self.state(), self.content()
+        with pytest.raises(
+            fastrms.VariableError, match=r"1 \('variable_1'\) has changed"
+        ) as caught:
             self.optimizer.apply(*arguments)
         for part_of_message in ("has changed since build()", "now is an array", "Undo", "rebind("):
             assert part_of_message in str(caught.value)
         assert self.state() == before
-        assert battery.canonical(self.target) == content
+        assert self.content() == content
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # NumPy 2.4's, of assigning strides
@@ -234,16 +237,25 @@ class Hostile:
         self.variable, self.values = variable, values
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        owner(self.variable).resize(100_000, refcheck=False)
+        root = owner(self.variable)
+        root.resize(100_000 if root.size < 100_000 else 200_000, refcheck=False)
         return np.array(self.values, dtype)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("first", [True, False], ids=["slow_way", "swift_way"])
-def test_a_variable_that_changes_while_gradients_are_read(layout: str, first: bool) -> None:
+@pytest.mark.parametrize("slowly", [True, False], ids=["slow_way", "swift_way"])
+def test_a_variable_that_changes_while_gradients_are_read(layout: str, slowly: bool) -> None:
     scene = Scene(layout)
+    old = scene.content() if layout != "f_order" else b""  # resize reinterprets the order
     gradients: list[Any] = [*scene.gradients[:2], Hostile(scene.target, scene.gradients[2])]
-    scene.refused(gradients, *([scene.variables[:]] if first else []))
+    given = [[scene.variables[i] for i in (0, 2, 1)]] if slowly else []
+    if slowly:
+        gradients = [gradients[i] for i in (0, 2, 1)]
+    before = scene.state()
+    with pytest.raises(fastrms.VariableError, match="has changed since"):
+        scene.optimizer.apply(gradients, *given)
+    assert scene.state() == before
+    assert scene.content()[: len(old)] == old
 
 
 def test_a_step_holds_on_to_arrays_that_only_it_knows() -> None:

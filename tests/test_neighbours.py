@@ -1,13 +1,13 @@
-"""For each pair of dialects a recording that one passes and the other fails, or why there is none."""
+"""For each pair of dialects a recording that one passes and the other fails, or why none can."""
 
 import functools
 import itertools
 
 import pytest
-from replay import Case, cases, distances, replay, runs
-from test_goldens import TOLERANCES
 
 import fastrms
+from replay import Case, cases, distances, replay, runs
+from test_goldens import TOLERANCES
 
 # Pairs that no recording can tell apart, with the reason.
 SAME_NUMBERS = {

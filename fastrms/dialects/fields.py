@@ -10,7 +10,7 @@ class Argument:
     """What the real system lets one constructor argument be.
 
     `none` says what None means: "refused", "off", or "default" (the value of `fallback`).
-    `effect` is "used", or "ignored" (accepted with a `PortingWarning`), or "refused".
+    `only_with` names an option without which the value is not looked at. `effect` is "used", or "ignored" (accepted with a `PortingWarning`), or "refused".
     """
 
     default: Any = None
@@ -20,6 +20,7 @@ class Argument:
     none: Literal["refused", "off", "default"] = "refused"
     zero_is_default: bool = False
     fallback: Any = None
+    only_with: str | None = None
     effect: Literal["used", "ignored", "refused"] = "used"
     note: str = ""
 
@@ -150,6 +151,7 @@ class Dialect:
     none_gradients: Literal["skipped", "refused"] = "skipped"
     all_none: Literal["refused", "no step"] = "refused"
     slot_names: Mapping[str, str] = field(default_factory=dict)
+    calls_rate_once: bool = False
     default_name: str = "rm_sprop"
     counts_names: bool = False
     named_in_config: bool = True

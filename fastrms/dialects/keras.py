@@ -32,7 +32,7 @@ _KERAS_1_ARGUMENTS = {
 KERAS_1 = Dialect(
     name="keras-1",
     systems="Keras 1.0.3 to 1.2.2",
-    source="keras 1.2.2 optimizers.py:148-199 (RMSprop), :55-75 (get_gradients)",
+    source="keras 1.2.2 optimizers.py:54-133 (Optimizer), 201-262 (RMSprop)",
     golden_systems=("k12_tf", "k12_theano"),
     arguments=_KERAS_1_ARGUMENTS,
     form=Form(_OUTSIDE),
@@ -73,7 +73,7 @@ TF_CONTRIB = replace(
     KERAS_1,
     name="tf-contrib",
     systems="tf.contrib.keras of TensorFlow 1.1 to 1.3",
-    source="tensorflow 1.3.0 contrib/keras/python/keras/optimizers.py: RMSprop",
+    source="tensorflow 1.3.0 contrib/keras/python/keras/optimizers.py:67-150, 214-281",
     golden_systems=("contrib13",),
 )
 
@@ -81,7 +81,7 @@ KERAS_2_0 = replace(
     KERAS_1,
     name="keras-2.0",
     systems="Keras 2.0.x",
-    source="keras 2.0.8 optimizers.py:187-246",
+    source="keras 2.0.8 optimizers.py:44-130, 192-254",
     golden_systems=("k20_tf", "k20_theano"),
     decay=Decay(offset=0, reciprocal=True),
     counts="every step",
@@ -91,7 +91,7 @@ KERAS_2_2 = replace(
     KERAS_2_0,
     name="keras-2.2",
     systems="Keras 2.1 and 2.2",
-    source="keras 2.2.4 optimizers.py:204-267",
+    source="keras 2.2.4 optimizers.py:60-158, 220-286",
     golden_systems=("k22_tf",),
     arguments={
         **_KERAS_1_ARGUMENTS,
@@ -104,7 +104,7 @@ KERAS_2_3 = replace(
     KERAS_2_2,
     name="keras-2.3",
     systems="Keras 2.3",
-    source="keras 2.3.1 optimizers.py:229-300",
+    source="keras 2.3.1 optimizers.py:61-160, 229-300",
     golden_systems=("k23_tf",),
     arguments={
         **_KERAS_1_ARGUMENTS,
@@ -117,7 +117,7 @@ KERAS_2_3 = replace(
 KERAS_3 = Dialect(
     name="keras-3",
     systems="Keras 3 (3.15.1 measured)",
-    source="keras 3.15.1 optimizers/rmsprop.py:91-167, optimizers/base_optimizer.py",
+    source="keras 3.15.1 optimizers/rmsprop.py:53-167, optimizers/base_optimizer.py:63-1071",
     golden_systems=("k3_tensorflow", "k3_jax", "k3_torch"),
     arguments={
         "learning_rate": Argument(default=0.001, kind="float rate"),
@@ -130,8 +130,10 @@ KERAS_3 = Dialect(
         "clipvalue": _OFF_BELOW_ZERO,
         "global_clipnorm": _OFF_BELOW_ZERO,
         "use_ema": Argument(default=False, kind="bool"),
-        "ema_momentum": Argument(default=0.99, low=0.0, high=1.0),
-        "ema_overwrite_frequency": Argument(kind="count", low=0, none="off"),
+        "ema_momentum": Argument(default=0.99, low=0.0, high=1.0, only_with="use_ema"),
+        "ema_overwrite_frequency": Argument(
+            kind="count", low=0, none="off", only_with="use_ema", note="0 means never"
+        ),
         "loss_scale_factor": Argument(none="off"),
         "gradient_accumulation_steps": Argument(
             kind="count", low=2, none="off", zero_is_default=True, fallback=0

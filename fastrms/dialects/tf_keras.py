@@ -25,7 +25,7 @@ TF_KERAS_V1 = replace(
     KERAS_2_2,
     name="tf-keras-v1",
     systems="tf.keras of TensorFlow 1.4 to 1.13",
-    source="tensorflow 1.13.2 python/keras/optimizers.py:52-110, 224-290; ops/clip_ops.py:113",
+    source="tensorflow 1.13.2 python/keras/optimizers.py:49-158, 228-292; ops/clip_ops.py:113",
     golden_systems=("tfk113_v1",),
     arguments={
         **KERAS_2_2.arguments,
@@ -38,7 +38,7 @@ TF_KERAS_V1 = replace(
 TF_KERAS_V2 = Dialect(
     name="tf-keras-v2",
     systems="tf.keras 2.0 to 2.10 (OptimizerV2), keras.optimizers.legacy later",
-    source="keras 2.10.0 optimizers/optimizer_v2/rmsprop.py:144-268; "
+    source="keras 2.10.0 optimizers/optimizer_v2/rmsprop.py:94-268, optimizer_v2.py:306-430; "
     "tensorflow core/kernels/training_ops.cc ApplyRMSProp, ApplyCenteredRMSProp",
     golden_systems=("tf210_v2", "tf212_v2"),
     arguments={
@@ -93,7 +93,7 @@ TF_KERAS_V2 = Dialect(
 TF_KERAS_2_11 = Dialect(
     name="tf-keras-2.11",
     systems="tf.keras 2.11 to 2.15",
-    source="keras 2.12.0 optimizers/rmsprop.py:86-214, optimizers/optimizer.py",
+    source="keras 2.12.0 optimizers/rmsprop.py:111-214, optimizers/optimizer.py:38-146, 278",
     golden_systems=("tf212_new",),
     arguments={
         **{
@@ -112,7 +112,9 @@ TF_KERAS_2_11 = Dialect(
             )
         },
         "learning_rate": Argument(default=0.001, kind="rate"),
-        "ema_overwrite_frequency": Argument(default=100, kind="count", low=0, none="off"),
+        "ema_overwrite_frequency": Argument(
+            default=100, kind="count", low=0, none="off", only_with="use_ema", note="0 means never"
+        ),
         "name": Argument(default="RMSprop", kind="name", none="off"),
         "lr": _LR_IGNORED,
         "decay": Argument(
@@ -152,13 +154,14 @@ TF_KERAS_2_11 = Dialect(
     constraints="after update",
     slot_names=KERAS_3.slot_names,
     default_name="RMSprop",
+    calls_rate_once=True,
 )
 
 TF_KERAS_2_10_EXPERIMENTAL = replace(
     TF_KERAS_2_11,
     name="tf-keras-2.10-experimental",
     systems="tf.keras.optimizers.experimental of 2.10",
-    source="keras 2.10.0 optimizers/optimizer_experimental/rmsprop.py:131-189",
+    source="keras 2.10.0 optimizers/optimizer_experimental/rmsprop.py:74-212, optimizer.py:38-118",
     golden_systems=("tf210_exp",),
     arguments={
         **{k: v for k, v in TF_KERAS_2_11.arguments.items() if k != "weight_decay"},

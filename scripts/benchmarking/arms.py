@@ -158,8 +158,6 @@ def _memory(case: Case, quick: bool) -> tuple[Arms, Facts]:
     return {}, {"peak": max(peaks), "held": sum(entry.size for entry in held)}
 
 
-
-
 MAKERS: dict[str, Callable[[Case, bool], tuple[Arms, Facts]]] = {
     "step": _step,
     "stream": _stream,

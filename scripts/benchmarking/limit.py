@@ -105,7 +105,9 @@ def limit(plan: Any) -> Any:
         kernels.loop_address(v, "float32"): _address(make_traffic(v), _SIGNATURE) for v in variants
     }
     if plan.shop.norm_kind is not None:
-        squares = {kernels.squares_address(plan.shop.before_norm(i.index), "float32") for i in items}
+        squares = {
+            kernels.squares_address(plan.shop.before_norm(i.index), "float32") for i in items
+        }
         exchanged |= dict.fromkeys(squares, _address(_read, _SIGNATURE))
     return _replaced(plan, lambda function: exchanged.get(function, function))
 

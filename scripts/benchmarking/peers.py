@@ -152,7 +152,5 @@ PEERS = {
     "Keras tf.function": Peer(
         "Keras 3", ("keras", "tensorflow"), keras_graph, {"KERAS_BACKEND": "tensorflow"}
     ),
-    "Keras jax stateless": Peer(
-        "Keras 3", ("keras", "jax"), keras_jax, {"KERAS_BACKEND": "jax"}
-    ),
+    "Keras jax stateless": Peer("Keras 3", ("keras", "jax"), keras_jax, {"KERAS_BACKEND": "jax"}),
 }

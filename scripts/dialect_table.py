@@ -1,0 +1,126 @@
+"""Print the dialect table as Markdown, from the rows themselves.
+
+python scripts/dialect_table.py [--full] [--output docs/dialects.md]
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fastrms
+from fastrms.dialects import Dialect
+
+
+def epsilon(row: Dialect) -> str:
+    """Say where epsilon stands, and its default."""
+
+    def place(choices: frozenset[str]) -> str:
+        return "inside" if "epsilon_inside" in choices else "outside"
+
+    first = place(row.form.choices(False, False))
+    second = place(row.form.choices(True, False))
+    where = first if first == second else f"{first}; {second} with momentum"
+    return f"{where}, {row.arguments['epsilon'].default:g}"
+
+
+def clipping(row: Dialect) -> str:
+    """Say what clipnorm does."""
+    if "norm" not in row.clipping.order:
+        return "none"
+    return "one norm over all" if row.clipping.norm_spans_all else "per variable"
+
+
+def decay(row: Dialect) -> str:
+    """Say what `decay` does."""
+    if row.decay is not None:
+        step = "(t + 1)" if row.decay.offset else "t"
+        return f"lr / (1 + decay · {step})"
+    argument = row.arguments.get("decay")
+    return argument.effect if argument is not None else "refused"
+
+
+def rate(row: Dialect) -> str:
+    """Say where the learning rate enters with momentum."""
+    if "momentum" not in row.arguments:
+        return "no momentum"
+    return "outside" if "rate_last" in row.form.choices(True, False) else "inside"
+
+
+COLUMNS = {
+    "dialect": lambda row: f"`{row.name}`",
+    "systems": lambda row: row.systems,
+    "epsilon": epsilon,
+    "learning rate and momentum buffer": rate,
+    "decay": decay,
+    "clipnorm": clipping,
+    "saved weights": lambda row: ", ".join(row.weights.order),
+    "subnormal results": lambda row: "flushed" if row.flushes_subnormals else "kept",
+    "proof": lambda row: ", ".join(row.golden_systems) or "not recorded",
+}
+
+
+def table() -> Iterator[str]:
+    """Write the overview, one line a dialect."""
+    yield f"| {' | '.join(COLUMNS)} |"
+    yield "|" + "---|" * len(COLUMNS)
+    for row in fastrms.DIALECTS.values():
+        yield f"| {' | '.join(str(column(row)) for column in COLUMNS.values())} |"
+
+
+def value(item: Any) -> str:
+    """Write a field's value on one line."""
+    if isinstance(item, frozenset):
+        return ", ".join(sorted(item)) or "–"
+    if isinstance(item, tuple):
+        return ", ".join(map(str, item)) or "–"
+    if isinstance(item, dict):
+        return ", ".join(f"{k}: {v}" for k, v in item.items()) or "–"
+    return str(item)
+
+
+def arguments(row: Dialect) -> Iterator[str]:
+    """Write what each argument of a row may be."""
+    yield "| argument | default | valid | None | effect | note |"
+    yield "|---|---|---|---|---|---|"
+    for name, argument in row.arguments.items():
+        low = "" if argument.low is None else f"≥ {argument.low:g}"
+        high = "" if argument.high is None else f"≤ {argument.high:g}"
+        valid = " ".join(part for part in (argument.kind, low, high) if part)
+        cells = (name, argument.default, valid, argument.none, argument.effect, argument.note)
+        yield f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def details() -> Iterator[str]:
+    """Write every field of every row."""
+    for row in fastrms.DIALECTS.values():
+        yield f"\n## {row.name}\n"
+        yield f"{row.systems}. Source: {row.source}.\n"
+        for name, item in vars(row).items():
+            if name not in ("name", "systems", "source", "arguments"):
+                yield f"- {name}: {value(item)}"
+        yield ""
+        yield from arguments(row)
+
+
+def document() -> str:
+    """Return the whole page."""
+    head = ["# The dialects", "", "Printed by `python scripts/dialect_table.py --full`.", ""]
+    return "\n".join([*head, *table(), *details()]) + "\n"
+
+
+def main() -> None:
+    """Print the table, or the whole page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="every field of every row")
+    parser.add_argument("--output", type=Path)
+    chosen = parser.parse_args()
+    text = document() if chosen.full or chosen.output else "\n".join(table()) + "\n"
+    if chosen.output:
+        chosen.output.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
+
+
+if __name__ == "__main__":
+    main()
