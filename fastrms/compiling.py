@@ -43,11 +43,13 @@ def _with_cache(build: Callable[[bool], Any]) -> Any:
 
 
 @functools.cache
-def function(make: Callable[[str], Callable[..., Any]], signature: Any) -> Callable[..., Any]:
-    """Compile what a factory writes into a callable that lets other Python threads run."""
+def function(
+    make: Callable[[str], Callable[..., Any]], signature: Any, nogil: bool = True
+) -> Callable[..., Any]:
+    """Compile what a factory writes; other Python threads run meanwhile if `nogil`."""
     python = make(stamp())
     built: Callable[..., Any] = _with_cache(
-        lambda cache: njit(signature, cache=cache, nogil=True, **_OPTIONS)(python)
+        lambda cache: njit(signature, cache=cache, nogil=nogil, **_OPTIONS)(python)
     )
     return built
 

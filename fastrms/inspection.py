@@ -194,7 +194,8 @@ def make_look(stamp: str) -> Function:
 def looker() -> Function:
     """Compile the check of all the arrays of a step."""
     word = types.uint64
-    return compiling.function(make_look, types.int64(word, word, word))
+    # With the interpreter's lock: no thread may change the objects while they are looked at.
+    return compiling.function(make_look, types.int64(word, word, word), nogil=False)
 
 
 def _word(address: int) -> int:

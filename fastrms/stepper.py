@@ -76,6 +76,8 @@ class Stepper:
 
     def step(self, gradients: list[Any], given: list[Any] | None, base: float) -> None:
         """Check everything, then carry out one step."""
+        # Lists of our own: other threads may replace gradients in theirs while kernels read them.
+        gradients, given = gradients[:], None if given is None else given[:]
         steps, mode = self.settings.gradient_accumulation_steps, UPDATE
         if steps and (self.calls + 1) % steps:
             mode = ACCUMULATE
