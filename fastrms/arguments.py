@@ -79,9 +79,10 @@ def _number(row: Dialect, name: str, value: Any, argument: Argument) -> float | 
         raise _refuse(row, name, value, wanted)
     try:
         number = int(value) if whole else float(value)
+        finite = math.isfinite(number)
     except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
+        finite = False
+    if not finite:
         raise _refuse(row, name, value, wanted)
     if argument.zero_is_default and number == 0:
         return argument.fallback  # type: ignore[no-any-return]
@@ -126,7 +127,7 @@ def _accepted(row: Dialect, name: str, value: Any) -> bool:
             warnings.warn(
                 f"{name}={value!r} has no effect in the dialect {row.name!r}: {argument.note}.",
                 PortingWarning,
-                stacklevel=5,
+                stacklevel=4,  # the line that calls RMSprop
             )
         return False
     return True
@@ -163,6 +164,18 @@ def _exclusive(row: Dialect, settings: Settings) -> None:
         )
 
 
+def _looked_at(row: Dialect, name: str, value: Any, given: Mapping[str, Any]) -> Any:
+    """Check an argument; one without effect here may be any finite number, or None."""
+    switch = row.arguments[name].only_with
+    if switch is None:
+        return _checked(row, name, value)
+    on = given.get(switch)
+    if not isinstance(on, Default) and on:
+        return _checked(row, name, value)
+    idle = Argument(kind="real", none="off")
+    return value if value is None else _number(row, name, value, idle)
+
+
 def settle(row: Dialect, given: Mapping[str, Any]) -> Settings:
     """Merge the given arguments with a row's defaults; raise or warn where the row says so."""
     values = {
@@ -177,10 +190,7 @@ def settle(row: Dialect, given: Mapping[str, Any]) -> Settings:
         if name == "decay_offset":
             offset = _decay_offset(row, value)
         elif _accepted(row, name, value):
-            looked_at = row.arguments[name].only_with
-            if looked_at is None or given.get(looked_at) is True:
-                value = _checked(row, name, value)
-            values["learning_rate" if name == "lr" else name] = value
+            values["learning_rate" if name == "lr" else name] = _looked_at(row, name, value, given)
     if values.get("learning_rate") is None:
         raise _refuse(row, "learning_rate", None, "a number or a callable")
     settings = Settings(decay_offset=offset)

@@ -7,7 +7,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastrms.rule import Variant
+from fastrms.rule import Hyper, Variant
 
 LANES, TILE = 32, 1024
 
@@ -149,3 +149,16 @@ def add_squares(typingctx, lanes, values, n):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(lanes, values, types.intp), codegen
+
+
+@intrinsic
+def hyper_of(typingctx, numbers):  # type: ignore[no-untyped-def]
+    """Read the numbers of a step."""
+    kind = types.NamedUniTuple(numbers.dtype, len(Hyper._fields), Hyper)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        word = ir.IntType(64)
+        places = (builder.gep(args[0], [word(k)]) for k in range(len(Hyper._fields)))
+        return context.make_tuple(builder, kind, [builder.load(place) for place in places])
+
+    return kind(numbers), codegen

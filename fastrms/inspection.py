@@ -13,7 +13,9 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import config, njit, types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from fastrms import compiling
@@ -68,16 +70,21 @@ class Desk(IntEnum):
     ARRAY_TYPE = 14
 
 
-@njit(error_model="numpy")
-def _field(instance, offset):  # type: ignore[no-untyped-def]
+@intrinsic
+def _field(typingctx, instance, offset):  # type: ignore[no-untyped-def]
     """Read a word of a Python object."""
-    return words(instance + np.uint64(offset))[0]
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        word = ir.IntType(64)
+        return builder.load(builder.inttoptr(builder.add(*args), word.as_pointer()))
+
+    return types.uint64(types.uint64, types.int64), codegen
 
 
 _FIRST = int(Fact.FIRST)
 
 
-@njit(error_model="numpy")
+@njit(**compiling.INNER)
 def _owner_unchanged(owner, facts, first):  # type: ignore[no-untyped-def]
     """Tell whether the owner of a view's memory still has that memory."""
     ndim, lengths, size = _field(owner, _NDIM), words(_field(owner, _SHAPE)), np.uint64(1)
@@ -86,7 +93,7 @@ def _owner_unchanged(owner, facts, first):  # type: ignore[no-untyped-def]
     return _field(owner, _DATA) == facts[first + 8] and size == facts[first + 9]
 
 
-@njit(error_model="numpy")
+@njit(**compiling.INNER)
 def _unchanged(instance, facts, first):  # type: ignore[no-untyped-def]
     """Tell whether a variable still is the array that was recorded."""
     ndim = _field(instance, _NDIM) & np.uint64(0xFFFFFFFF)
@@ -107,7 +114,7 @@ def _unchanged(instance, facts, first):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(error_model="numpy")
+@njit(**compiling.INNER)
 def _matches(instance, array_type, facts, first):  # type: ignore[no-untyped-def]
     """Tell whether a gradient can be read as it lies: dtype, shape and order of its variable."""
     if _field(instance, _TYPE) != array_type or _field(instance, _DESCR) != facts[first + 4]:
@@ -125,7 +132,7 @@ def _matches(instance, array_type, facts, first):  # type: ignore[no-untyped-def
     return same
 
 
-@njit(error_model="numpy")
+@njit(**compiling.INNER)
 def _apart(data, instance, ndim, facts, first, desk):  # type: ignore[no-untyped-def]
     """Tell whether a gradient's memory lies outside everything that the step writes."""
     strides, size = words(_field(instance, _STRIDES)), np.uint64(1)
@@ -144,7 +151,7 @@ def _apart(data, instance, ndim, facts, first, desk):  # type: ignore[no-untyped
     return low == np.int64(desk[12]) or starts[low] >= data + size
 
 
-@njit(error_model="numpy")
+@njit(**compiling.INNER)
 def _write(rows, index, data, desk):  # type: ignore[no-untyped-def]
     """Put a gradient's address into every row that reads it."""
     patches, places, offsets = words(desk[6]), words(desk[7]), words(desk[8])

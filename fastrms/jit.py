@@ -20,9 +20,9 @@
 from typing import Any
 
 import numpy as np
-from numba import config
+from numba import config, njit
 
-from fastrms import kernels, reference
+from fastrms import compiling, kernels, reference
 from fastrms.arguments import settle
 from fastrms.dialects import Dialect, get_dialect
 from fastrms.errors import ArgumentError
@@ -34,7 +34,9 @@ from fastrms.work import UPDATE, Workshop
 
 __all__ = ["Hyper", "Slots", "Variant", "hyper", "update", "variant"]
 
-update = reference.update if config.DISABLE_JIT else kernels.update
+update = (
+    reference.update if config.DISABLE_JIT else njit(**compiling.OPTIONS)(kernels.update.py_func)
+)
 
 
 def hyper(

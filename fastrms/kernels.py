@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import carray, njit, types
+from numba import njit, types
 
 from fastrms import compiling
 from fastrms.elements import (
@@ -20,6 +20,7 @@ from fastrms.elements import (
     add_squares,
     doubles,
     fit,
+    hyper_of,
     narrow,
     pointer,
     round_to,
@@ -30,31 +31,10 @@ from fastrms.elements import (
 from fastrms.program import words
 from fastrms.rule import CONDITIONING, Function, Hyper, Slots, Variant, make_rule
 
-_INLINE: dict[str, Any] = {"error_model": "numpy", "forceinline": True}
+_INLINE: dict[str, Any] = {**compiling.INNER, "forceinline": True}
 
 rule = make_rule(math.sqrt, fit, smaller, njit(**_INLINE))
 condition, update, average, clip_pair = rule
-
-
-@njit(**_INLINE)
-def _hyper(numbers):  # type: ignore[no-untyped-def]
-    """Read the numbers of a step."""
-    # fmt: off
-    return Hyper(
-        numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],
-        numbers[7], numbers[8], numbers[9], numbers[10], numbers[11], numbers[12], numbers[13])
-    # fmt: on
-
-
-@njit(**_INLINE)
-def _arrays(row, first, like):  # type: ignore[no-untyped-def]
-    """View three addresses of a row as arrays of the row's length."""
-    n = row[2]
-    return (
-        carray(pointer(like, row[first]), (n,)),
-        carray(pointer(like, row[first + 1]), (n,)),
-        carray(pointer(like, row[first + 2]), (n,)),
-    )
 
 
 def make_loop(variant: Variant, stamp: str) -> Function:
@@ -66,10 +46,11 @@ def make_loop(variant: Variant, stamp: str) -> Function:
     def loop(row, numbers, like):  # type: ignore[no-untyped-def]
         if stamp == "":
             return
-        n, hyper = row[2], _hyper(numbers)
-        variables, gradients, velocities = _arrays(row, 3, like)
-        momenta, average_gradients, averages = _arrays(row, 6, like)
-        accumulators = carray(pointer(like, row[9]), (n,))
+        n, hyper = np.int64(row[2]), hyper_of(numbers)
+        variables, gradients = pointer(like, row[3]), pointer(like, row[4])
+        velocities, momenta = pointer(like, row[5]), pointer(like, row[6])
+        average_gradients, averages = pointer(like, row[7]), pointer(like, row[8])
+        accumulators = pointer(like, row[9])
         clip = (hyper.one, hyper.one)
         if clips:
             pair = pointer(numbers, row[10])
@@ -115,7 +96,7 @@ def make_squares(variant: Variant, stamp: str) -> Function:
     def squares(row, numbers, like):  # type: ignore[no-untyped-def]
         if stamp == "":
             return
-        n, hyper, no_clip = np.int64(row[2]), _hyper(numbers), (numbers[12], numbers[12])
+        n, hyper, no_clip = np.int64(row[2]), hyper_of(numbers), (numbers[12], numbers[12])
         gradients, accumulators = pointer(like, row[4]), pointer(like, row[9])
         lanes = scratch(doubles(row[3]))
         for k in range(LANES):

@@ -43,19 +43,23 @@ class Portable:
     @property
     def iterations(self) -> int:
         """How many updates were made; settable."""
-        return (
-            self._core.stepper.iterations if self._core.stepper else self._core.calls_before_build
-        )
+        core = self._core
+        calls = core.stepper.calls if core.stepper else core.calls_before_build
+        return calls // (core.settings.gradient_accumulation_steps or 1)
 
     @iterations.setter
     def iterations(self, value: int) -> None:
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
             raise ArgumentError(f"iterations={value!r} is not valid; valid: an integer >= 0.")
+        calls = int(value) * (self._core.settings.gradient_accumulation_steps or 1)
+        if calls >= 2**63:
+            raise ArgumentError(
+                f"iterations={value!r} is too large; valid: an integer >= 0 that fits in 64 bits."
+            )
         if self._core.stepper is None:
-            self._core.calls_before_build = int(value)
+            self._core.calls_before_build = calls
         else:
-            steps = self._core.settings.gradient_accumulation_steps or 1
-            self._core.stepper.calls = int(value) * steps
+            self._core.stepper.calls = calls
 
     @property
     def learning_rate(self) -> float:

@@ -135,14 +135,14 @@ def _set_mode(typingctx, add, restore):  # type: ignore[no-untyped-def]
 
 if platform.system() == "Windows":
 
-    @njit
+    @njit(**compiling.INNER)
     def _give_way():  # type: ignore[no-untyped-def]
         """Do nothing: there is no portable yield to call."""
 
 else:
     _sched_yield = types.ExternalFunction("sched_yield", types.intc())
 
-    @njit
+    @njit(**compiling.INNER)
     def _give_way():  # type: ignore[no-untyped-def]
         """Let another thread run, a worker that still holds a row above all."""
         _sched_yield()
@@ -158,7 +158,7 @@ def words(typingctx, address):  # type: ignore[no-untyped-def]
     return types.CPointer(types.uint64)(types.uint64), codegen
 
 
-@njit(error_model="numpy")
+@njit(**compiling.INNER)
 def _run(table, width, ticket):  # type: ignore[no-untyped-def]
     """Carry out one row."""
     row = table + np.uint64(ticket) * width
@@ -166,7 +166,7 @@ def _run(table, width, ticket):  # type: ignore[no-untyped-def]
     _invoke(row, head[1], head[0])
 
 
-@njit(error_model="numpy")
+@njit(**compiling.INNER)
 def _share(table, width, state):  # type: ignore[no-untyped-def]
     """Take rows of the current phase until none is left."""
     while True:

@@ -1,13 +1,13 @@
 """The arrays an optimizer updates: what may be one, who is who, and what has changed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastrms.errors import VariableError
+from fastrms.errors import GradientError, VariableError
 from fastrms.inspection import C_ORDER, F_ORDER
 
 Array = NDArray[Any]
@@ -197,10 +197,21 @@ def paired(grads: Any, variables: Any, known: Variables | None) -> tuple[list[An
     return [given[name] for name in names], leaves
 
 
-def as_trees(*trees: Any) -> tuple[Any, ...]:
+def as_trees(gradients: Any, variables: Any) -> tuple[Any, Any]:
     """Return trees that can be walked twice: iterators become lists."""
+    if not isinstance(gradients, Iterable):
+        raise GradientError(
+            f"the gradients are {describe(gradients)}; valid: a list or a dictionary with one "
+            "gradient (or None) per variable; pass [gradient] for one."
+        )
+    if not isinstance(variables, Iterable | None):
+        raise VariableError(
+            f"the variables are {describe(variables)}; valid: a list or a dictionary of arrays, "
+            "or None for those of build(); pass [variable] for one."
+        )
     kept = (Mapping, list, tuple, np.ndarray, type(None))
-    return tuple(tree if isinstance(tree, kept) else list(tree) for tree in trees)
+    found = [tree if isinstance(tree, kept) else list(tree) for tree in (gradients, variables)]
+    return found[0], found[1]
 
 
 def leaves_of(tree: Any) -> list[Any]:

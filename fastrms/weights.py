@@ -112,11 +112,12 @@ def _set(core: Core, expected: Any, current: list[Array], fresh: list[Array]) ->
     by_name = {
         name: new for (name, index), new in zip(expected, fresh, strict=True) if index is None
     }
-    calls = int(by_name.get("iterations", 0))
+    count = by_name.get("iterations", 0)
+    calls = int(count) if np.isfinite(count) and count == np.floor(count) else -1
     rate = by_name.get("learning_rate")
-    if calls < 0 or (rate is not None and not np.isfinite(rate)):
+    if not 0 <= calls < 2**63 or (rate is not None and not np.isfinite(rate)):
         raise StateError(
-            f"iterations={calls} or learning_rate={rate} is not valid; valid: an integer >= 0 and "
+            f"iterations={count} or learning_rate={rate} is not valid; valid: an integer >= 0 and "
             "a finite number. Nothing was changed."
         )
     old_rate = core.settings.learning_rate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -140,3 +141,10 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
         timeout=120,
         env={**os.environ, **environment},
     )
+
+
+def says_all(message: str, parts: Any) -> None:
+    """Check the parts of a message: what, received, valid, what to do."""
+    for part in parts:
+        assert re.search(part, message), f"{part!r} is not in: {message}"
+    assert len(message) < 700

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
-import battery
 import numpy as np
 import pytest
 
+import battery
 import fastrms
 from fastrms.plan import Plan
 

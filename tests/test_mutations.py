@@ -6,10 +6,10 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-import battery
 import numpy as np
 import pytest
 
+import battery
 import fastrms
 
 OPTIONS = {"momentum": 0.9, "centered": True, "use_ema": True}

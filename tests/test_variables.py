@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import battery
 import numpy as np
 import pytest
 
+import battery
 import fastrms
 
 OPTIONS = {"momentum": 0.9, "centered": True}
@@ -169,7 +169,10 @@ def test_views_are_recognised_by_their_buffer() -> None:
 
 
 def test_nested_names() -> None:
-    tree = {"encoder": {"kernel": np.ones((2, 3)), "biases": [np.ones(3), np.ones(2)]}, 7: np.ones(1)}
+    tree = {
+        "encoder": {"kernel": np.ones((2, 3)), "biases": [np.ones(3), np.ones(2)]},
+        7: np.ones(1),
+    }
     optimizer = fastrms.RMSprop(0.05, **OPTIONS)
     gradients = {7: [0.5], "encoder": {"biases": [np.ones(3), None], "kernel": np.ones((2, 3))}}
     optimizer.apply(gradients, tree)

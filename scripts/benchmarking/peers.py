@@ -31,7 +31,8 @@ def _torch(case: Case, quick: bool, threads: int, compiled: bool) -> Step:
         parameters, RATE, RHO, EPSILON, momentum=momentum, centered=centered, foreach=True
     )
     if not compiled:
-        return optimizer.step
+        plain: Step = optimizer.step
+        return plain
     torch._dynamo.reset()
     step: Step = torch.compile(optimizer.step)
     return step
@@ -90,7 +91,7 @@ def _keras_graph(case: Case, quick: bool, xla: bool) -> Step:
 
     optimizer, built, gradients = _keras(case, quick)
 
-    @tf.function(jit_compile=xla)
+    @tf.function(jit_compile=xla)  # type: ignore[untyped-decorator, unused-ignore]
     def graph() -> None:
         optimizer.apply(gradients, built)
 

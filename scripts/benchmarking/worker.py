@@ -22,7 +22,8 @@ class _Bench:
 
     def prepare(self, case: list[str], quick: bool) -> dict[str, Any]:
         """Make the arms of a case, ours or the peer's; the first calls compile."""
-        self.arms, facts = {}, {}
+        self.arms = {}
+        facts: dict[str, Any] = {}
         if self.side == "ours":
             from benchmarking.arms import MAKERS
 
