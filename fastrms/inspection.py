@@ -1,53 +1,34 @@
 """Look at the arrays of a step in compiled code: a thousand checks in a few microseconds.
 
-Addresses, shapes and flags are read where NumPy's C interface puts them (`PyArrayObject_fields`
-in numpy/core/include/numpy/ndarraytypes.h, `PyListObject` in CPython's listobject.h).
-`layout_is_known` proves on live objects that they are there; elsewhere every array takes the slow
-way through Python attributes, with the same result.
+Where the words of an object lie is said, and proved, in `layout`.
 """
 
-import ctypes
-import functools
-import sys
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, types
+from numba import njit, types
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 from fastrms import compiling
+from fastrms.layout import (
+    ALIGNED,
+    DATA,
+    DESCR,
+    FLAGS,
+    ITEMS,
+    NDIM,
+    SHAPE,
+    STRIDES,
+    TYPE,
+    WATCHED,
+    Fact,
+)
 from fastrms.program import Column, words
 from fastrms.rule import Function
 
-_TYPE, _SIZE, _ITEMS = 8, 16, 24
-_DATA, _NDIM, _SHAPE, _STRIDES, _DESCR, _FLAGS = 16, 24, 32, 40, 56, 64
-C_ORDER, F_ORDER, ALIGNED, WRITEABLE = 0x1, 0x2, 0x100, 0x400
-_WATCHED = C_ORDER | F_ORDER | ALIGNED | WRITEABLE
 _GRADIENT = int(Column.GRADIENT)
 _WIDTH = len(Column)
-
-
-class Fact(IntEnum):
-    """What is recorded of a variable; its lengths and then its strides follow.
-
-    A view does not show that the array that owns its memory was resized, so the owner is recorded
-    too (0 where the variable itself or something other than an array owns the memory).
-    """
-
-    OBJECT = 0
-    TYPE = 1
-    DATA = 2
-    NDIM = 3
-    DESCR = 4
-    FLAGS = 5
-    ORDER = 6
-    OWNER = 7
-    OWNER_DATA = 8
-    OWNER_SIZE = 9
-    FIRST = 10
 
 
 class Desk(IntEnum):
@@ -87,24 +68,24 @@ _FIRST = int(Fact.FIRST)
 @njit(**compiling.INNER)
 def _owner_unchanged(owner, facts, first):  # type: ignore[no-untyped-def]
     """Tell whether the owner of a view's memory still has that memory."""
-    ndim, lengths, size = _field(owner, _NDIM), words(_field(owner, _SHAPE)), np.uint64(1)
+    ndim, lengths, size = _field(owner, NDIM), words(_field(owner, SHAPE)), np.uint64(1)
     for k in range(np.int64(ndim & np.uint64(0xFFFFFFFF))):
         size *= lengths[k]
-    return _field(owner, _DATA) == facts[first + 8] and size == facts[first + 9]
+    return _field(owner, DATA) == facts[first + 8] and size == facts[first + 9]
 
 
 @njit(**compiling.INNER)
 def _unchanged(instance, facts, first):  # type: ignore[no-untyped-def]
     """Tell whether a variable still is the array that was recorded."""
-    ndim = _field(instance, _NDIM) & np.uint64(0xFFFFFFFF)
-    same = _field(instance, _TYPE) == facts[first + 1] and ndim == facts[first + 3]
-    same = same and _field(instance, _DATA) == facts[first + 2]
-    same = same and _field(instance, _DESCR) == facts[first + 4]
-    if not same or (_field(instance, _FLAGS) & np.uint64(_WATCHED)) != facts[first + 5]:
+    ndim = _field(instance, NDIM) & np.uint64(0xFFFFFFFF)
+    same = _field(instance, TYPE) == facts[first + 1] and ndim == facts[first + 3]
+    same = same and _field(instance, DATA) == facts[first + 2]
+    same = same and _field(instance, DESCR) == facts[first + 4]
+    if not same or (_field(instance, FLAGS) & np.uint64(WATCHED)) != facts[first + 5]:
         return False
     if facts[first + 7] != 0 and not _owner_unchanged(facts[first + 7], facts, first):
         return False
-    lengths, strides = words(_field(instance, _SHAPE)), words(_field(instance, _STRIDES))
+    lengths, strides = words(_field(instance, SHAPE)), words(_field(instance, STRIDES))
     for k in range(np.int64(ndim)):
         if (
             lengths[k] != facts[first + _FIRST + k]
@@ -117,15 +98,15 @@ def _unchanged(instance, facts, first):  # type: ignore[no-untyped-def]
 @njit(**compiling.INNER)
 def _matches(instance, array_type, facts, first):  # type: ignore[no-untyped-def]
     """Tell whether a gradient can be read as it lies: dtype, shape and order of its variable."""
-    if _field(instance, _TYPE) != array_type or _field(instance, _DESCR) != facts[first + 4]:
+    if _field(instance, TYPE) != array_type or _field(instance, DESCR) != facts[first + 4]:
         return False
-    flags = _field(instance, _FLAGS)
+    flags = _field(instance, FLAGS)
     if flags & np.uint64(ALIGNED) == 0 or flags & facts[first + 6] == 0:
         return False
-    ndim = _field(instance, _NDIM) & np.uint64(0xFFFFFFFF)
+    ndim = _field(instance, NDIM) & np.uint64(0xFFFFFFFF)
     if ndim != facts[first + 3]:
         return False
-    lengths = words(_field(instance, _SHAPE))
+    lengths = words(_field(instance, SHAPE))
     same = True
     for k in range(np.int64(ndim)):
         same = same and lengths[k] == facts[first + _FIRST + k]
@@ -135,7 +116,7 @@ def _matches(instance, array_type, facts, first):  # type: ignore[no-untyped-def
 @njit(**compiling.INNER)
 def _apart(data, instance, ndim, facts, first, desk):  # type: ignore[no-untyped-def]
     """Tell whether a gradient's memory lies outside everything that the step writes."""
-    strides, size = words(_field(instance, _STRIDES)), np.uint64(1)
+    strides, size = words(_field(instance, STRIDES)), np.uint64(1)
     for k in range(np.int64(ndim)):
         if facts[first + _FIRST + k] == 0:
             return True
@@ -172,19 +153,19 @@ def make_look(stamp: str) -> Function:
         desk = words(tables)
         facts, expected, accepted = words(desk[1]), words(desk[3]), words(desk[4])
         attention, rows = words(desk[5]), words(desk[9])
-        given = words(_field(gradients, _ITEMS))
+        given = words(_field(gradients, ITEMS))
         count = 0
         for i in range(np.int64(desk[0])):
             first = i * np.int64(desk[2])
             if not _unchanged(facts[first], facts, first):
                 return -1 - i
-            if variables != 0 and words(_field(variables, _ITEMS))[i] != facts[first]:
+            if variables != 0 and words(_field(variables, ITEMS))[i] != facts[first]:
                 return -1 - i
             instance = given[i]
             if instance == desk[13] and expected[i] == 0:
                 continue
             if expected[i] == 1 and _matches(instance, desk[14], facts, first):
-                data = _field(instance, _DATA)
+                data = _field(instance, DATA)
                 if data == accepted[i]:
                     continue
                 if _apart(data, instance, facts[first + 3], facts, first, desk):
@@ -203,52 +184,3 @@ def looker() -> Function:
     word = types.uint64
     # With the interpreter's lock: no thread may change the objects while they are looked at.
     return compiling.function(make_look, types.int64(word, word, word), nogil=False)
-
-
-def _word(address: int) -> int:
-    """Read a word of memory through ctypes."""
-    return ctypes.c_uint64.from_address(address).value
-
-
-@functools.cache
-def layout_is_known() -> bool:
-    """Prove on live objects that this interpreter and NumPy lay them out as assumed."""
-    if config.DISABLE_JIT or sys.implementation.name != "cpython":
-        return False
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        return False
-    array = np.zeros((2, 3), np.float32)[:, :2]
-    array.flags.writeable = False
-    items: list[Any] = [array, None]
-    found = (
-        _word(id(array) + _TYPE),
-        _word(id(array) + _DATA),
-        _word(id(array) + _NDIM) & 0xFFFFFFFF,
-        _word(_word(id(array) + _SHAPE) + 8),
-        _word(_word(id(array) + _STRIDES)),
-        _word(id(array) + _DESCR),
-        _word(id(array) + _FLAGS) & _WATCHED,
-        _word(id(items) + _TYPE),
-        _word(id(items) + _SIZE),
-        _word(_word(id(items) + _ITEMS)),
-    )
-    known = (id(np.ndarray), array.ctypes.data, 2, 2, 12, id(array.dtype), ALIGNED)
-    return found == (*known, id(list), 2, id(array))
-
-
-def facts_of(array: NDArray[Any], order: int) -> list[int]:
-    """Return what is recorded of a variable, in the order of `Fact`."""
-    flags = array.flags
-    watched = C_ORDER * flags.c_contiguous | F_ORDER * flags.f_contiguous
-    watched |= ALIGNED * flags.aligned | WRITEABLE * flags.writeable
-    head = [id(array), id(type(array)), array.ctypes.data, array.ndim, id(array.dtype)]
-    head += [watched, order, *_owner_facts(array)]
-    return [*head, *array.shape, *(s % 2**64 for s in array.strides)]
-
-
-def _owner_facts(array: NDArray[Any]) -> list[int]:
-    """Return what is recorded of the array that owns a view's memory."""
-    owner = array
-    while isinstance(owner.base, np.ndarray):
-        owner = owner.base
-    return [0, 0, 0] if owner is array else [id(owner), owner.ctypes.data, owner.size]

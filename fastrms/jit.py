@@ -34,9 +34,9 @@ from fastrms.work import UPDATE, Workshop
 
 __all__ = ["Hyper", "Slots", "Variant", "hyper", "update", "variant"]
 
-update = (
-    reference.update if config.DISABLE_JIT else njit(**compiling.OPTIONS)(kernels.update.py_func)
-)
+# The kernels' own `update` has no wrapper for callers outside compiled code.
+_python: Any = getattr(kernels.update, "py_func", reference.update)
+update = reference.update if config.DISABLE_JIT else njit(**compiling.OPTIONS)(_python)
 
 
 def hyper(

@@ -29,7 +29,7 @@ from fastrms.elements import (
     widen,
 )
 from fastrms.program import words
-from fastrms.rule import CONDITIONING, Function, Hyper, Slots, Variant, make_rule
+from fastrms.rule import CONDITIONING, Function, Slots, Variant, make_rule
 
 _INLINE: dict[str, Any] = {**compiling.INNER, "forceinline": True}
 
@@ -51,10 +51,8 @@ def make_loop(variant: Variant, stamp: str) -> Function:
         velocities, momenta = pointer(like, row[5]), pointer(like, row[6])
         average_gradients, averages = pointer(like, row[7]), pointer(like, row[8])
         accumulators = pointer(like, row[9])
-        clip = (hyper.one, hyper.one)
-        if clips:
-            pair = pointer(numbers, row[10])
-            clip = (pair[0], pair[1])
+        pair = pointer(numbers, row[10])
+        clip = (pair[0], pair[1]) if clips else (hyper.one, hyper.one)
         for i in range(n):
             variable = widen(variables[i])
             gradient = widen(gradients[i]) if updates or accumulate else variable

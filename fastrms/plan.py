@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms import inspection, kernels, program
-from fastrms.inspection import Desk, Fact, facts_of
+from fastrms.inspection import Desk
+from fastrms.layout import HARDWARE_FLUSH, Fact, facts_of
 from fastrms.program import ALONE, FLUSH, STATE_WORDS, Column
 from fastrms.reference import CHUNK
 from fastrms.rule import EACH, Variant
@@ -206,7 +207,7 @@ class Plan:
         """Prepare the arguments of the compiled calls."""
         arrays = [a for items in self.phases for item in items for a in item.arrays.values()]
         touched = sum(a.nbytes for a in arrays)
-        flush = FLUSH if self.shop.row.flushes_subnormals and program.HARDWARE_FLUSH else 0
+        flush = FLUSH if self.shop.row.flushes_subnormals and HARDWARE_FLUSH else 0
         self.many = touched >= PARALLEL_BYTES and len(self._rows) > 1
         table, width = self.rows.ctypes.data, self.rows.strides[0]
         state = self.state.ctypes.data

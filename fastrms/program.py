@@ -14,6 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastrms import compiling
+from fastrms.layout import FLUSH_BITS
 from fastrms.rule import Function
 
 
@@ -39,10 +40,6 @@ _RUN_BITS, _TICKET = 24, (1 << 24) - 1
 # Byte offsets of a running program's shared words; the first says whether it is open.
 _LIMIT, _NEXT, _DONE = np.uint64(8), np.uint64(16), np.uint64(24)
 STATE_WORDS, FLUSH, ALONE = 4, 1, 2
-# NumPy reaches the same mode through glibc, hence Linux alone; elsewhere `fit` flushes.
-HARDWARE_FLUSH = platform.system() == "Linux" and platform.machine() == "x86_64"
-# Intel SDM vol. 1, 10.2.3: flush-to-zero is bit 15 of MXCSR, denormals-are-zero bit 6.
-_FLUSH_BITS = (1 << 15 | 1 << 6) if HARDWARE_FLUSH else 0
 _INT64_POINTER = ir.IntType(64).as_pointer()
 _ANY_POINTER = ir.IntType(8).as_pointer()
 
@@ -112,7 +109,7 @@ def _set_mode(typingctx, add, restore):  # type: ignore[no-untyped-def]
     """Add the flush bits to this thread's floating-point mode, or restore it; return the old."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        if not _FLUSH_BITS:
+        if not FLUSH_BITS:
             return args[1]
         word = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [_ANY_POINTER])
@@ -122,7 +119,7 @@ def _set_mode(typingctx, add, restore):  # type: ignore[no-untyped-def]
         load = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.ldmxcsr")
         builder.call(save, [pointer])
         old = builder.load(slot)
-        flushing = builder.or_(old, word(_FLUSH_BITS))
+        flushing = builder.or_(old, word(FLUSH_BITS))
         restored = builder.trunc(args[1], word)
         builder.store(
             builder.select(builder.trunc(args[0], ir.IntType(1)), flushing, restored), slot

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastrms.program import HARDWARE_FLUSH
+from fastrms.layout import FLUSH_BITS, HARDWARE_FLUSH
 from fastrms.rule import Variant, make_rule
 
 LANES, CHUNK = 32, 16384
-_MXCSR, _FLUSH_BITS = 28, 1 << 15 | 1 << 6
+_MXCSR = 28
 
 
 def fit(value: Any, variant: Variant) -> Any:
@@ -51,7 +51,7 @@ def flushing(active: bool) -> Iterator[None]:
     library.fegetenv(saved)
     library.fegetenv(changed)
     word = ctypes.c_uint32.from_buffer(changed, _MXCSR)
-    word.value |= _FLUSH_BITS
+    word.value |= FLUSH_BITS
     library.fesetenv(changed)
     try:
         yield

@@ -1,7 +1,7 @@
 """From the arguments of `apply` to one carried-out step: all checks first, then one call."""
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numba import config
@@ -11,14 +11,16 @@ from fastrms.arguments import Settings
 from fastrms.dialects.fields import Dialect
 from fastrms.engines import ReferencePlan
 from fastrms.errors import GradientError, VariableError
-from fastrms.inspection import facts_of, layout_is_known
-from fastrms.plan import Plan
+from fastrms.layout import facts_of, layout_is_known
 from fastrms.state import State
 from fastrms.variables import Variables, describe, order_of
 from fastrms.work import ACCUMULATE, CLEAR, IDLE, UPDATE, Item, Workshop
 
 Array = NDArray[Any]
-AnyPlan = Plan | ReferencePlan
+if TYPE_CHECKING:
+    from fastrms.plan import Plan
+
+AnyPlan: TypeAlias = "Plan | ReferencePlan"
 _MOST_PLANS = 16
 
 
@@ -92,7 +94,7 @@ class Stepper:
         if self.row.all_none == "no step" and all(g is None for g in gradients):
             return
         plan = self._plans.get((mode, self._present.get(mode, ())))
-        if not isinstance(plan, Plan) or not self._swift or expected != count:
+        if plan is None or not self._swift or expected != count:
             plan = self._check_slowly(mode, gradients, given)
         else:
             found = plan.look(gradients, given)
@@ -118,7 +120,7 @@ class Stepper:
                 numbers.advance(*now)
             self._advanced = now
 
-    def _attend(self, mode: str, plan: Plan, lists: tuple[Any, Any], found: int) -> AnyPlan:
+    def _attend(self, mode: str, plan: AnyPlan, lists: tuple[Any, Any], found: int) -> AnyPlan:
         """Deal with what compiled inspection could not accept."""
         gradients, given = lists
         if found < 0 or tuple(g is not None for g in gradients) != plan.present:
@@ -200,7 +202,7 @@ class Stepper:
         if len(self.state.slots) != known or len(self._plans) >= _MOST_PLANS:
             self._plans.clear()
         phases = self._phases(mode, present)
-        kind = Plan if self._compiled else ReferencePlan
+        kind = _compiled_plan() if self._compiled else ReferencePlan
         self._plans[mode, present] = plan = kind(self.shop, phases, present, self.counter)
         return plan
 
@@ -217,3 +219,10 @@ class Stepper:
         elif settings.use_ema:
             phases[0] += [self.shop.item(i, IDLE) for i in others]
         return phases
+
+
+def _compiled_plan() -> "type[Plan]":
+    """Import what needs Numba's compiler when it is needed: it costs a third of its import."""
+    from fastrms.plan import Plan
+
+    return Plan

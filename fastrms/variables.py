@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.errors import GradientError, VariableError
-from fastrms.inspection import C_ORDER, F_ORDER
+from fastrms.layout import C_ORDER, F_ORDER
 
 Array = NDArray[Any]
 DTYPES = ("float16", "float32", "float64")

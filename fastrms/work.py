@@ -11,7 +11,7 @@ from fastrms.arguments import Settings
 from fastrms.dialects.fields import Dialect
 from fastrms.errors import GradientError
 from fastrms.hyper import Numbers, bounds
-from fastrms.program import HARDWARE_FLUSH
+from fastrms.layout import HARDWARE_FLUSH
 from fastrms.rule import EACH, GLOBAL, LEAVE_BELOW, Variant
 from fastrms.state import State, aligned
 from fastrms.variables import Variables, describe, extent, flat, is_strided

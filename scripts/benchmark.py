@@ -6,6 +6,7 @@
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -38,6 +39,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def load() -> str:
+    """Return how many processes wanted a processor in the last minute."""
+    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+
+
 def method(plan: Plan, peers: int) -> str:
     """Describe how the numbers were made."""
     text = (
@@ -68,7 +74,7 @@ def main(arguments: list[str]) -> int:
     if chosen.worker:
         serve(chosen.worker, chosen.threads)
         return 0
-    groups = set(chosen.only or session.GROUPS)
+    groups, before = set(chosen.only or session.GROUPS), load()
     with tempfile.TemporaryDirectory(prefix="fastrms-benchmark-") as caches:
         processes, rounds = (1, 3) if chosen.quick else (chosen.processes, chosen.rounds)
         plan = Plan(processes, rounds, chosen.threads, chosen.quick, Path(caches))
@@ -79,6 +85,7 @@ def main(arguments: list[str]) -> int:
 
     facts: dict[str, Any] = {"machine": machine(), "versions": versions(), "stream": stream}
     facts |= {"fastrms": __version__, "method": method(plan, peers)}
+    facts["method"] += f"; load average {before} before the run (the machine should be idle)"
     print(report(rows, facts))
     draw(rows, facts["machine"], chosen.png)
     if chosen.json:

@@ -4,6 +4,7 @@ python scripts/dialect_table.py [--full] [--output docs/dialects.md]
 """
 
 import argparse
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,8 @@ def value(item: Any) -> str:
         return ", ".join(sorted(item)) or "–"
     if isinstance(item, tuple):
         return ", ".join(map(str, item)) or "–"
+    if dataclasses.is_dataclass(item):
+        return "; ".join(f"{k}: {value(v)}" for k, v in vars(item).items())
     if isinstance(item, dict):
         return ", ".join(f"{k}: {v}" for k, v in item.items()) or "–"
     return str(item)

@@ -10,7 +10,9 @@ class Argument:
     """What the real system lets one constructor argument be.
 
     `none` says what None means: "refused", "off", or "default" (the value of `fallback`).
-    `only_with` names an option without which the value is not looked at. `effect` is "used", or "ignored" (accepted with a `PortingWarning`), or "refused".
+    `zero_is_default` gives 0 that value too. `only_with` names an option without which the value
+    is not looked at. `effect` is "used", or "ignored" (accepted with a `PortingWarning`), or
+    "refused".
     """
 
     default: Any = None
