@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 AnyPlan: TypeAlias = "Plan | ReferencePlan"
 _MOST_PLANS = 16
+_FORK_PATIENCE = 10.0
 
 
 class Stepper:
@@ -47,6 +48,7 @@ class Stepper:
         self._advanced: tuple[Any, ...] | None = None
         self._compiled = not config.DISABLE_JIT
         self._swift = layout_is_known()
+        _alive.add(self)
 
     @property
     def calls(self) -> int:
@@ -226,3 +228,33 @@ def _compiled_plan() -> "type[Plan]":
     from fastrms.plan import Plan
 
     return Plan
+
+
+_alive: "weakref.WeakSet[Stepper]" = weakref.WeakSet()
+_held: list[Stepper] = []
+
+
+def _before_fork() -> None:
+    """Wait for the steps of other threads to end: a child has no threads to end them."""
+    steppers = sorted(_alive.copy(), key=id)
+    _held[:] = [s for s in steppers if s.lock.acquire(timeout=_FORK_PATIENCE)]
+
+
+def _after_fork() -> None:
+    """Let steps go on."""
+    for stepper in _held:
+        stepper.lock.release()
+    _held.clear()
+
+
+def _after_fork_in_child() -> None:
+    """Let steps go on; a lock that the child's one thread does not hold is nobody's."""
+    _after_fork()
+    for stepper in _alive.copy():
+        stepper.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+    )

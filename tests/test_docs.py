@@ -78,11 +78,13 @@ def test_readme_examples_give_what_they_show():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.S)
     assert blocks
+    shared = {}
     for block in blocks:
         parser = doctest.DocTestParser()
-        test = parser.get_doctest(block, {}, "README.md", "README.md", 0)
+        test = parser.get_doctest(block, shared, "README.md", "README.md", 0)
         assert test.examples, f"a python block of the README has no >>> lines:\n{block}"
-        assert doctest.DocTestRunner(optionflags=FLAGS).run(test).failed == 0
+        assert doctest.DocTestRunner(optionflags=FLAGS).run(test, clear_globs=False).failed == 0
+        shared = test.globs
 
 
 def test_dialect_page_is_what_the_rows_say():

@@ -34,7 +34,7 @@ def scene(seed: int = 0, size: int = SIZE, **options: Any) -> tuple[fastrms.RMSp
     """Return an optimizer with its variables and gradients, one step made."""
     variables = [battery.numbers(size, "float32", seed), battery.numbers((3, 5), "float64", seed)]
     gradients = [battery.numbers(v.shape, v.dtype, seed + 1) for v in variables]
-    optimizer = fastrms.RMSprop(0.01, **{**OPTIONS, **options})
+    optimizer = fastrms.RMSprop(**{"learning_rate": 0.01, **OPTIONS, **options})
     optimizer.apply(gradients, variables)
     return optimizer, variables, gradients
 
@@ -129,7 +129,7 @@ def in_child(work: Any) -> int:
             status = 0 if work() else 2
         finally:
             os._exit(status)
-    for _ in range(1000):
+    for _ in range(500):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)

@@ -44,7 +44,7 @@ def _train(console: Console, folder: Path, epochs: int) -> Evidence:
     for remark in dict.fromkeys(remark for _, remark in ends if remark):
         console.print(f"A training process remarked: {remark}", style="yellow")
     seconds = [last_event["seconds"] for last_event, _ in ends]
-    saved = f"{middle.stat().st_size:,} bytes, since removed: {middle}"
+    saved = f"{middle.stat().st_size:,} bytes in a temporary folder, since removed"
     return Evidence(load_state(whole), load_state(resumed), seconds, stop, saved)
 
 
