@@ -1,6 +1,8 @@
 """From the arguments of `apply` to one carried-out step: all checks first, then one call."""
 
+import os
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
