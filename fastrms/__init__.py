@@ -1,5 +1,6 @@
 """RMSprop for people without a framework: every historic variant, bit by bit, in one kernel."""
 
+from fastrms import schedules as schedules
 from fastrms.dialects import DIALECTS as DIALECTS
 from fastrms.dialects import Dialect as Dialect
 from fastrms.errors import ArgumentError as ArgumentError

@@ -1,6 +1,5 @@
 """Check hyperparameters against what a dialect's row lets each of them be."""
 
-import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ import numpy as np
 
 from fastrms.dialects.fields import Argument, Dialect
 from fastrms.errors import ArgumentError, PortingWarning
+from fastrms.rates import owner
 
 
 class Default:
@@ -107,8 +107,8 @@ def _checked(row: Dialect, name: str, value: Any) -> Any:
         if not isinstance(value, str) or "/" in value:
             raise _refuse(row, name, value, "a string without '/'")
         return value
-    if argument.kind in ("rate", "float rate") and callable(value):
-        return value
+    if argument.kind.endswith("rate") and (callable(value) or isinstance(value, Mapping)):
+        return owner(row, value)
     return _number(row, name, value, argument)
 
 
@@ -199,14 +199,3 @@ def settle(row: Dialect, given: Mapping[str, Any]) -> Settings:
     settings.decay = settings.decay or 0.0
     _exclusive(row, settings)
     return settings
-
-
-def takes_no_argument(function: Callable[..., Any]) -> bool:
-    """Tell whether a learning-rate callable can be called without arguments."""
-    try:
-        inspect.signature(function).bind()
-    except TypeError:
-        return False
-    except ValueError:
-        return True
-    return True

@@ -1,6 +1,5 @@
 """The numbers of a step: rounded in the order in which the real system rounds them."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ COUNT = len(Hyper._fields)
 def _rounded(row: Dialect, name: str, value: float, dtype: np.dtype[Any]) -> Any:
     """Round a number to a dtype, through float32 first where the system stores it so."""
     with np.errstate(over="ignore", under="ignore"):
-        if name in row.float32_first:
+        if name in row.float32_first and not isinstance(value, np.float64):
             value = float(np.float32(value))
         result = dtype.type(value)
     if not np.isfinite(result) or (name == "epsilon" and value != 0 and result == 0):
@@ -120,17 +119,3 @@ class Numbers:
             )
         self.hyper = hyper
         self.array[:] = hyper
-
-
-def checked_rate(value: Any) -> float:
-    """Return what a learning-rate callable gave, if it is a finite number."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise ArgumentError(
-            f"the learning-rate callable returned {value!r}; valid: a finite number. "
-            "Nothing was changed by this step."
-        )
-    return number

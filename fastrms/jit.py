@@ -27,7 +27,9 @@ from fastrms.arguments import settle
 from fastrms.dialects import Dialect, get_dialect
 from fastrms.errors import ArgumentError
 from fastrms.hyper import fixed, rate
+from fastrms.rates import scheduled
 from fastrms.rule import Hyper, Slots, Variant
+from fastrms.schedules import LearningRateSchedule
 from fastrms.state import State
 from fastrms.variables import Variables
 from fastrms.work import UPDATE, Workshop
@@ -51,7 +53,7 @@ def hyper(
     dialect : str
         A name in `fastrms.DIALECTS`.
     iterations : int
-        The steps made so far; matters where the dialect has ``decay``.
+        The steps made so far; matters with a schedule and where the dialect has ``decay``.
     **arguments
         As for `fastrms.RMSprop`.
 
@@ -73,9 +75,12 @@ def hyper(
     kind = _dtype(dtype)
     row = get_dialect(dialect)
     settings = settle(row, arguments)
-    if callable(settings.learning_rate):
+    base = settings.learning_rate
+    if isinstance(base, LearningRateSchedule):
+        base = scheduled(row, base, iterations, kind)
+    if callable(base):
         raise ArgumentError("learning_rate is a callable; pass its value to hyper().")
-    now = rate(row, settings, settings.learning_rate, iterations, kind)
+    now = rate(row, settings, base, iterations, kind)
     return fixed(row, settings, kind)._replace(learning_rate=now)
 
 

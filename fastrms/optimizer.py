@@ -3,16 +3,18 @@
 import itertools
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from fastrms.arguments import Default, Settings, settle, takes_no_argument
+from fastrms.arguments import Default, Settings, settle
 from fastrms.dialects import Dialect, get_dialect
-from fastrms.errors import ArgumentError, StateError, VariableError
-from fastrms.hyper import checked_rate
+from fastrms.errors import StateError, VariableError
 from fastrms.portable import Portable
+from fastrms.rates import checked_rate, scheduled
+from fastrms.schedules import LearningRateSchedule
 from fastrms.stepper import Stepper
 from fastrms.variables import Variables, as_trees, collect, paired
 from fastrms.weights import Core
@@ -48,8 +50,9 @@ class RMSprop(Portable):
 
     Parameters
     ----------
-    learning_rate : float or callable
-        The step size, or a callable without arguments that returns it.
+    learning_rate : float, LearningRateSchedule, mapping or callable
+        The step size, a schedule (or its serialized form) that gives it for each step, or a
+        callable without arguments that returns it.
     rho : float
         Decay of the running means.
     momentum : float
@@ -106,7 +109,10 @@ class RMSprop(Portable):
 
     def __init__(
         self,
-        learning_rate: float | Callable[[], float] = _LEFT_OUT["learning_rate"],
+        learning_rate: float
+        | LearningRateSchedule
+        | Mapping[str, Any]
+        | Callable[[], float] = _LEFT_OUT["learning_rate"],
         rho: float = _LEFT_OUT["rho"],
         momentum: float = _LEFT_OUT["momentum"],
         epsilon: float = _LEFT_OUT["epsilon"],
@@ -128,14 +134,6 @@ class RMSprop(Portable):
         given = {k: v for k, v in locals().items() if k not in ("self", "dialect", "kwargs")}
         row = get_dialect(dialect)
         settings = settle(row, {**given, **kwargs})
-        rate = settings.learning_rate
-        if callable(rate) and not takes_no_argument(rate):
-            raise ArgumentError(
-                f"learning_rate={rate!r} needs arguments; valid: a number, or a callable without "
-                "arguments."
-            )
-        if callable(rate) and row.calls_rate_once:
-            settings.learning_rate = checked_rate(rate())
         self._core = Core(row, settings, settings.name or _automatic_name(row))
         self._build_lock = threading.Lock()
 
@@ -247,7 +245,7 @@ class RMSprop(Portable):
         array([0.6837724, 0.6837724], dtype=float32)
         """
         rate = self._core.settings.learning_rate
-        base = checked_rate(rate()) if callable(rate) else rate
+        base = rate if rate.__class__ is float else self._base(rate)
         plain = trainable_variables is None or type(trainable_variables) is list
         if type(grads) is not list or not plain:
             grads, trainable_variables = as_trees(grads, trainable_variables)
@@ -256,6 +254,14 @@ class RMSprop(Portable):
         stepper = self._core.stepper or self._known(trainable_variables)
         with stepper.lock:
             stepper.step(grads, trainable_variables, base)
+
+    def _base(self, rate: Any) -> Any:
+        """Return the learning rate of a step; a schedule as it is, for the step itself to ask."""
+        if not isinstance(rate, LearningRateSchedule):
+            return checked_rate(rate()) if callable(rate) else rate
+        if self._core.stepper is None:  # one that raises must not leave a built optimizer behind
+            scheduled(self._core.row, rate, self._core.calls_before_build, np.dtype(np.float32))
+        return rate
 
     def _known(self, variables: Any) -> Stepper:
         """Return the stepper, built on the first step if need be."""

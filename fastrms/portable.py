@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from fastrms import weights
 from fastrms.arguments import Settings, settle
 from fastrms.errors import ArgumentError, StateError
-from fastrms.hyper import checked_rate
+from fastrms.rates import checked_rate
+from fastrms.schedules import LearningRateSchedule, deserialize
 from fastrms.variables import collect
 
 Array = NDArray[Any]
@@ -63,19 +64,27 @@ class Portable:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate, without `decay`; settable unless a callable owns it."""
+        """The learning rate, without `decay`; settable unless a schedule or callable owns it.
+
+        With a schedule it is the next step's; in dialects that say so, the last one used.
+        """
         rate = self._core.settings.learning_rate
+        if isinstance(rate, LearningRateSchedule):
+            return weights.rate_of_schedule(self._core, rate)
         return checked_rate(rate()) if callable(rate) else rate
 
     @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        if callable(self._core.settings.learning_rate):
+    def learning_rate(self, value: Any) -> None:
+        settings, row = self._core.settings, self._core.row
+        checked = settle(row, {"learning_rate": value}).learning_rate
+        settable = row.schedules is not None and row.schedules.settable
+        if callable(settings.learning_rate) and not callable(checked) and not settable:
             raise ArgumentError(
-                "the learning rate comes from a callable and cannot be set; build the optimizer "
-                "with a number, or change what the callable returns."
+                f"the learning rate comes from a callable, {settings.learning_rate!r}, and cannot "
+                f"be set to {value!r}; valid: another schedule or callable. Build the optimizer "
+                "with a number to set numbers, or change what the callable returns."
             )
-        checked = settle(self._core.row, {"learning_rate": value}).learning_rate
-        self._core.settings.learning_rate = checked
+        settings.learning_rate = checked
 
     @property
     def settings(self) -> Settings:
@@ -190,13 +199,17 @@ class Portable:
         return weights.config(self._core)
 
     @classmethod
-    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+    def from_config(
+        cls: type[Own], config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> Own:
         """Build an optimizer from `get_config`'s result.
 
         Parameters
         ----------
         config : mapping
             Constructor arguments by name.
+        custom_objects : mapping, optional
+            Users' schedule classes by name, for a learning rate in serialized form.
 
         Examples
         --------
@@ -204,7 +217,11 @@ class Portable:
         >>> RMSprop.from_config(RMSprop(rho=0.5).get_config()).get_config()["rho"]
         0.5
         """
-        return cls(**config)
+        arguments = dict(config)
+        for name in {"learning_rate", "lr"} & set(arguments):
+            if isinstance(arguments[name], Mapping):
+                arguments[name] = deserialize(arguments[name], custom_objects)
+        return cls(**arguments)
 
     def __getstate__(self) -> dict[str, Any]:
         return weights.pickled(self._core)

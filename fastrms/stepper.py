@@ -14,6 +14,8 @@ from fastrms.dialects.fields import Dialect
 from fastrms.engines import ReferencePlan
 from fastrms.errors import GradientError, VariableError
 from fastrms.layout import facts_of, layout_is_known
+from fastrms.rates import scheduled
+from fastrms.schedules import LearningRateSchedule
 from fastrms.state import State
 from fastrms.variables import Variables, describe, order_of
 from fastrms.work import ACCUMULATE, CLEAR, IDLE, UPDATE, Item, Workshop
@@ -48,6 +50,7 @@ class Stepper:
         self._plans: dict[tuple[str, tuple[bool, ...]], AnyPlan] = {}
         self._present: dict[str, tuple[bool, ...]] = {}
         self._advanced: tuple[Any, ...] | None = None
+        self.last_rate: float | None = None  # what a schedule gave the last step
         self._compiled = not config.DISABLE_JIT
         self._swift = layout_is_known()
         _alive.add(self)
@@ -80,13 +83,15 @@ class Stepper:
             for i in fresh:
                 self.state.shaped("average", i)[...] = self.variables.arrays[i]
 
-    def step(self, gradients: list[Any], given: list[Any] | None, base: float) -> None:
+    def step(self, gradients: list[Any], given: list[Any] | None, base: Any) -> None:
         """Check everything, then carry out one step."""
         # Lists of our own: other threads may replace gradients in theirs while kernels read them.
         gradients, given = gradients[:], None if given is None else given[:]
         steps, mode = self.settings.gradient_accumulation_steps, UPDATE
         if steps and (self.calls + 1) % steps:
             mode = ACCUMULATE
+        if base.__class__ is not float:
+            base = self._asked(base)
         self._advance(base)
         count = len(self.variables.arrays)
         expected = count if given is None else len(given)
@@ -105,8 +110,19 @@ class Stepper:
             if found:
                 plan = self._attend(mode, plan, (gradients, given), found)
         plan.run()
+        if base.__class__ is tuple:
+            self.last_rate = base[0]
 
-    def _advance(self, base: float) -> None:
+    def _asked(self, base: Any) -> Any:
+        """Return what a schedule gives the coming step, for each dtype of the variables."""
+        if not isinstance(base, LearningRateSchedule) or self.row.schedules is None:
+            return base
+        dtypes = [numbers.dtype for numbers in self.shop.numbers.values()]
+        if self.row.schedules.step == "integer":
+            return (scheduled(self.row, base, self.calls, dtypes[0]),) * len(dtypes)
+        return tuple(scheduled(self.row, base, self.calls, dtype) for dtype in dtypes)
+
+    def _advance(self, base: Any) -> None:
         """Set the numbers of the coming step where they differ from the last one's."""
         settings = self.settings
         decays = self.row.decay is not None and settings.decay > 0
@@ -120,8 +136,10 @@ class Stepper:
         if now != self._advanced:
             # An error or interrupt below leaves some numbers new: nothing is up to date then.
             self._advanced = None
-            for numbers in self.shop.numbers.values():
-                numbers.advance(*now)
+            several = self.shop.numbers.values()
+            bases = base if isinstance(base, tuple) else (base,) * len(several)
+            for numbers, own in zip(several, bases, strict=True):
+                numbers.advance(own, *now[1:])
             self._advanced = now
 
     def _attend(self, mode: str, plan: AnyPlan, lists: tuple[Any, Any], found: int) -> AnyPlan:

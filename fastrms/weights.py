@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from fastrms.arguments import Settings
 from fastrms.dialects.fields import Dialect
 from fastrms.errors import StateError, VariableError
+from fastrms.rates import scheduled, written
+from fastrms.schedules import LearningRateSchedule
 from fastrms.stepper import Stepper
 from fastrms.variables import Variables, flatten
 
@@ -36,6 +38,17 @@ def _scalars(core: Core) -> dict[str, Any]:
     if not callable(rate):
         scalars["learning_rate"] = np.array(rate, np.float32)
     return scalars
+
+
+def rate_of_schedule(core: Core, schedule: LearningRateSchedule) -> float:
+    """Return the rate that the optimizer shows: the next step's, or the last one used."""
+    stepper = core.stepper
+    calls = stepper.calls if stepper else core.calls_before_build
+    if core.row.schedules is not None and core.row.schedules.shows == "last":
+        if stepper is not None and stepper.last_rate is not None:
+            return stepper.last_rate
+        calls = 0  # TensorFlow evaluated it when the optimizer was made
+    return scheduled(core.row, schedule, calls, np.dtype(np.float32))
 
 
 def layout(core: Core) -> list[tuple[str, int | None]]:
@@ -161,7 +174,7 @@ def moved(stepper: Stepper, variables: Variables) -> Stepper:
     for name, index in stepper.state.slots:
         result.state.create([name], [index])
         result.state.shaped(name, index)[...] = stepper.slot(name, index)
-    result.calls = stepper.calls
+    result.calls, result.last_rate = stepper.calls, stepper.last_rate
     return result
 
 
@@ -192,7 +205,10 @@ def config(core: Core) -> dict[str, Any]:
         value = core.name if name == "name" else getattr(settings, name)
         if key.startswith("?") and value is None:
             continue
-        if callable(value) and row.rate_in_config == "value":
+        if isinstance(value, LearningRateSchedule) and row.schedules is not None:
+            shown = row.schedules.config != "value"
+            value = written(row, value) if shown else rate_of_schedule(core, value)
+        elif callable(value) and row.rate_in_config == "value":
             value = value()
         if name in row.config_in_float32 and isinstance(value, float):
             value = float(_floatx(core).type(value))
@@ -232,6 +248,7 @@ def pickled(core: Core) -> dict[str, Any]:
         stepper.require_unchanged()
         slots = {key: stepper.state.shaped(*key) for key in stepper.state.slots}
         known = stepper.variables
+        state["last_rate"] = stepper.last_rate
         state["variables"] = (known.arrays, known.names, known.named, stepper.shop.undecayed, slots)
     return state
 
@@ -248,5 +265,5 @@ def unpickle(core: Core, state: dict[str, Any]) -> None:
     for (name, index), values in slots.items():
         stepper.state.create([name], [index])
         stepper.state.shaped(name, index)[...] = values
-    stepper.calls = state["calls"]
+    stepper.calls, stepper.last_rate = state["calls"], state["last_rate"]
     core.stepper = stepper

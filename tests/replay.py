@@ -44,16 +44,6 @@ class Case:
     @property
     def waits_for(self) -> str | None:
         """Name the part of the library, not there yet, that this case needs."""
-        given = self.about.get("kwargs", {})
-        rate = given.get("learning_rate", given.get("lr"))
-        text = f"{self.about.get('hook')} {self.about.get('note')}"
-        if (
-            self.name == "schedules"
-            or isinstance(rate, list)
-            or "schedule" in text
-            or "count" in text
-        ):
-            return "schedules"
         if self.about.get("lso_kwargs") is not None or self.name.startswith("lso"):
             return "LossScaleOptimizer"
         if self.about.get("sparse") or self.name.startswith("sparse"):
@@ -92,17 +82,29 @@ def cases(system: str) -> list[Case]:
 def runs(system: str) -> Iterator[Case]:
     """Yield the recorded runs that today's library can replay."""
     for case in cases(system):
-        if case.arrays and case.waits_for is None and case.outside is None:
+        replayable = case.waits_for is None and case.outside is None
+        if case.arrays and case.name != "schedules" and replayable:
             yield case
+
+
+def schedule(recorded: list[Any]) -> fastrms.schedules.LearningRateSchedule:
+    """Build a schedule from its recorded class and arguments."""
+    name, given = recorded
+    return getattr(fastrms.schedules, name)(**given)  # type: ignore[no-any-return]
 
 
 def arguments(case: Case, dialect: str) -> dict[str, Any]:
     """Translate a recorded constructor call into ours."""
     given = dict(case.about["kwargs"])
+    if isinstance(given.get("learning_rate"), list):
+        given["learning_rate"] = schedule(given["learning_rate"])
     for foreign, ours in RENAMED.get(case.system, {}).items():
         if foreign in given:
             given[ours] = given.pop(foreign)
-    if case.about.get("note", "").startswith("learning_rate=lambda"):
+    note = case.about.get("note", "")
+    if note.startswith("learning_rate=lambda count"):
+        given["learning_rate"] = lambda count: 0.05 / (1 + 0.1 * count)
+    elif note.startswith("learning_rate=lambda"):
         given["learning_rate"] = lambda: 0.05
     row = fastrms.DIALECTS[dialect]
     if row.decay is not None and "decay_iter_offset" in case.about:
@@ -163,6 +165,7 @@ class Trace:
     variables: list[list[Array]]
     weights: list[list[Array]]
     iterations: list[int]
+    rates: list[float]
     final: list[Array] | None
     optimizer: fastrms.RMSprop
 
@@ -215,7 +218,7 @@ def replay(case: Case, dialect: str | None = None) -> Trace:
     dialect = dialect or case.dialect
     live = [np.array(case.arrays[f"p{i}"][0]) for i in range(case.count)]
     optimizer = new_optimizer(case, dialect, live)
-    trace = Trace([[v.copy() for v in live]], [], [], None, optimizer)
+    trace = Trace([[v.copy() for v in live]], [], [], [], None, optimizer)
     hook = case.about.get("hook") or ""
     when = int(hook.split("before step ")[1].split()[0].rstrip(":")) if hook else None
     mask = case.arrays.get("none_mask")
@@ -235,6 +238,7 @@ def replay(case: Case, dialect: str | None = None) -> Trace:
         trace.variables.append([v.copy() for v in live])
         trace.weights.append(optimizer.get_weights())
         trace.iterations.append(optimizer.iterations)
+        trace.rates.append(optimizer.learning_rate)
     if "pfinal0" in case.arrays:
         optimizer.finalize_variable_values(live)
         trace.final = live

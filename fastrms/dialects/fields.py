@@ -108,6 +108,26 @@ class LossScale:
 
 
 @dataclass(frozen=True)
+class Schedules:
+    """How the system runs a learning-rate schedule, shows its rate and writes it down.
+
+    `step`: a schedule gets the counter as an "integer", or cast to the "variable's dtype".
+    `shows`: the property `learning_rate` is the "next" step's rate, or the "last" one used.
+    `settable`: a number may take the place of a schedule or a callable. `lacks`: arguments that
+    the system's schedules do not have. `functions`: any callable of the step is a schedule.
+    `config`: a configuration names "module and class" (Keras 3), "class", or holds a "value".
+    """
+
+    source: str
+    step: Literal["integer", "variable's dtype"] = "integer"
+    shows: Literal["next", "last"] = "next"
+    settable: bool = False
+    lacks: tuple[str, ...] = ()
+    functions: bool = False
+    config: Literal["module and class", "class", "value"] = "module and class"
+
+
+@dataclass(frozen=True)
 class Weights:
     """What `get_weights` holds, and what each weight is called.
 
@@ -146,6 +166,7 @@ class Dialect:
     average: Average | None = None
     sparse: Sparse | None = None
     loss_scale: LossScale | None = None
+    schedules: Schedules | None = None
     flushes_subnormals: bool = False
     velocity_start: float = 0.0
     momentum_slot: Literal["if positive", "if given", "always"] = "if positive"

@@ -10,6 +10,7 @@ from fastrms.dialects.fields import (
     Dialect,
     Form,
     LossScale,
+    Schedules,
     Sparse,
     Weights,
 )
@@ -187,6 +188,7 @@ KERAS_3 = Dialect(
     average=Average(starts_at_variable=False, dtype_complement=True),
     sparse=Sparse("squared apart", "decay", "moves with momentum"),
     loss_scale=LossScale(reciprocal=False, floor=None, skipped_step_counts=False),
+    schedules=Schedules(source="optimizers/base_optimizer.py:706-729, 777-786, 1041-1053"),
     flushes_subnormals=True,
     constraints="after update",
     counts_names=True,

@@ -1,6 +1,6 @@
 """Rows of systems outside Keras: TF 1's own optimizer, PyTorch and optax."""
 
-from fastrms.dialects.fields import Argument, Clipping, Dialect, Form, Weights
+from fastrms.dialects.fields import Argument, Clipping, Dialect, Form, Schedules, Weights
 
 _INSIDE = frozenset({"epsilon_inside"})
 _NO_CLIPPING = Clipping(order=())
@@ -100,6 +100,12 @@ OPTAX = Dialect(
     config=("learning_rate", "rho", "epsilon", "momentum", "centered"),
     rho_complement_in_dtype=False,
     flushes_subnormals=True,
+    schedules=Schedules(
+        source="_src/alias.py (a callable learning_rate), _src/transform.py scale_by_schedule",
+        settable=True,
+        functions=True,
+        config="value",
+    ),
     momentum_slot="if given",
     slot_names={"velocity": "nu", "average_gradient": "mu", "momentum": "trace"},
 )

@@ -10,6 +10,7 @@ from fastrms.dialects.fields import (
     Dialect,
     Form,
     LossScale,
+    Schedules,
     Sparse,
     Weights,
 )
@@ -17,6 +18,7 @@ from fastrms.dialects.keras import KERAS_2_2, KERAS_3
 
 _INSIDE = frozenset({"epsilon_inside"})
 _NEGATIVE_REFUSED = Argument(low=0.0, none="off")
+_WARM_UP = ("warmup_target", "warmup_steps")  # 2.10 and 2.12 raise a TypeError (recorded)
 _LR_IGNORED = Argument(
     none="off", effect="ignored", note="tf.keras 2.10 to 2.15 ignored it: use learning_rate="
 )
@@ -84,6 +86,13 @@ TF_KERAS_V2 = Dialect(
     decay=Decay(offset=0, reciprocal=False),
     sparse=Sparse("after clipping", "decay without momentum", "stays"),
     loss_scale=LossScale(reciprocal=True, floor=1.0, skipped_step_counts=True),
+    schedules=Schedules(
+        source="optimizer_v2.py:871-906 (_set_hyper), 1161-1172 (_decayed_lr), 1220-1227",
+        step="variable's dtype",
+        settable=True,
+        lacks=_WARM_UP,
+        config="class",
+    ),
     flushes_subnormals=True,
     constraints="after update",
     slot_names={"velocity": "rms", "momentum": "momentum", "average_gradient": "mg"},
@@ -150,6 +159,12 @@ TF_KERAS_2_11 = Dialect(
     average=Average(starts_at_variable=True, dtype_complement=False, shifts_past_none=True),
     sparse=Sparse("after clipping", "decay", "moves with momentum"),
     loss_scale=LossScale(reciprocal=True, floor=1.0, skipped_step_counts=True),
+    schedules=Schedules(
+        source="optimizers/optimizer.py:330-361, 545-565, 727-732",
+        shows="last",
+        lacks=_WARM_UP,
+        config="class",
+    ),
     flushes_subnormals=True,
     constraints="after update",
     slot_names=KERAS_3.slot_names,
