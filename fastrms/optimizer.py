@@ -3,7 +3,7 @@
 import itertools
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from fastrms.arguments import Default, Settings, settle
 from fastrms.dialects import Dialect, get_dialect
 from fastrms.errors import StateError, VariableError
 from fastrms.portable import Portable
-from fastrms.rates import checked_rate, scheduled
+from fastrms.rates import Rate, checked_rate, scheduled
 from fastrms.schedules import LearningRateSchedule
 from fastrms.stepper import Stepper
 from fastrms.variables import Variables, as_trees, collect, paired
@@ -109,10 +109,7 @@ class RMSprop(Portable):
 
     def __init__(
         self,
-        learning_rate: float
-        | LearningRateSchedule
-        | Mapping[str, Any]
-        | Callable[[], float] = _LEFT_OUT["learning_rate"],
+        learning_rate: Rate = _LEFT_OUT["learning_rate"],
         rho: float = _LEFT_OUT["rho"],
         momentum: float = _LEFT_OUT["momentum"],
         epsilon: float = _LEFT_OUT["epsilon"],

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from fastrms.dialects.fields import Dialect
 from fastrms.errors import ArgumentError
 from fastrms.schedules import LearningRateSchedule, deserialize, serialize
 from fastrms.schedules.forms import KNOWN
+
+# What `RMSprop(learning_rate=...)` takes; a mapping is a schedule's serialized form.
+Rate: TypeAlias = float | LearningRateSchedule | Mapping[str, Any] | Callable[[], float]
 
 
 class OfStep(LearningRateSchedule):
@@ -20,6 +23,7 @@ class OfStep(LearningRateSchedule):
         self.function = function
 
     def __call__(self, step: Any) -> Any:
+        """Return the rate at a step."""
         return self.function(step)
 
 

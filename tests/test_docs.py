@@ -28,7 +28,7 @@ def test_docstring_examples_give_what_they_show(name):
 
 def public_callables():
     """Every public function, class and method that a user can reach."""
-    for name in ("fastrms", "fastrms.jit", "fastrms.dialects"):
+    for name in ("fastrms", "fastrms.jit", "fastrms.dialects", "fastrms.schedules"):
         module = importlib.import_module(name)
         for key, value in vars(module).items():
             if not key.startswith("_") and callable(value) and value.__doc__:
@@ -63,6 +63,7 @@ def public_callables():
             "settle",
             "fixed",
             "rate",
+            "scheduled",
             "State",
             "Variables",
             "Workshop",

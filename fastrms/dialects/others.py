@@ -101,8 +101,7 @@ OPTAX = Dialect(
     rho_complement_in_dtype=False,
     flushes_subnormals=True,
     schedules=Schedules(
-        source="_src/alias.py (a callable learning_rate), _src/transform.py scale_by_schedule",
-        settable=True,
+        source="_src/transform.py scale_by_learning_rate, scale_by_schedule",
         functions=True,
         config="value",
     ),

@@ -19,6 +19,12 @@ from fastrms.dialects.keras import KERAS_2_2, KERAS_3
 _INSIDE = frozenset({"epsilon_inside"})
 _NEGATIVE_REFUSED = Argument(low=0.0, none="off")
 _WARM_UP = ("warmup_target", "warmup_steps")  # 2.10 and 2.12 raise a TypeError (recorded)
+_LATE = Schedules(
+    source="optimizers/optimizer.py:330-361, 545-565, 727-732",
+    shows="last",
+    lacks=_WARM_UP,
+    config="class",
+)
 _LR_IGNORED = Argument(
     none="off", effect="ignored", note="tf.keras 2.10 to 2.15 ignored it: use learning_rate="
 )
@@ -159,12 +165,7 @@ TF_KERAS_2_11 = Dialect(
     average=Average(starts_at_variable=True, dtype_complement=False, shifts_past_none=True),
     sparse=Sparse("after clipping", "decay", "moves with momentum"),
     loss_scale=LossScale(reciprocal=True, floor=1.0, skipped_step_counts=True),
-    schedules=Schedules(
-        source="optimizers/optimizer.py:330-361, 545-565, 727-732",
-        shows="last",
-        lacks=_WARM_UP,
-        config="class",
-    ),
+    schedules=_LATE,
     flushes_subnormals=True,
     constraints="after update",
     slot_names=KERAS_3.slot_names,
@@ -189,6 +190,9 @@ TF_KERAS_2_10_EXPERIMENTAL = replace(
     ),
     config=tuple(k for k in TF_KERAS_2_11.config if k not in ("name", "weight_decay")),
     float32_first=frozenset({"learning_rate"}),
+    schedules=replace(
+        _LATE, source="optimizer_experimental/optimizer.py:285-310, 495-510, 590-597"
+    ),
     constraints="never",
     notes=(
         "centered=True averages g^2 and stores the difference back as velocity, as shipped: "

@@ -12,7 +12,7 @@ from fastrms.schedules.cosine import CosineDecay as CosineDecay
 from fastrms.schedules.cosine import CosineDecayRestarts as CosineDecayRestarts
 from fastrms.schedules.decays import ExponentialDecay as ExponentialDecay
 from fastrms.schedules.decays import InverseTimeDecay as InverseTimeDecay
-from fastrms.schedules.decays import PiecewiseConstantDecay as PiecewiseConstantDecay
 from fastrms.schedules.decays import PolynomialDecay as PolynomialDecay
 from fastrms.schedules.forms import deserialize as deserialize
 from fastrms.schedules.forms import serialize as serialize
+from fastrms.schedules.pieces import PiecewiseConstantDecay as PiecewiseConstantDecay

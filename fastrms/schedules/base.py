@@ -37,6 +37,7 @@ class LearningRateSchedule:
     """
 
     def __call__(self, step: Any) -> Any:
+        """Return the rate at a step."""
         raise NotImplementedError(
             f"Learning rate schedule '{type(self).__name__}' must override `__call__(self, step)`."
         )
@@ -74,8 +75,9 @@ def _is_finite(value: Any) -> bool:
 
 
 def require_positive(name: str, value: Any) -> None:
-    """Raise unless a number of steps is positive."""
-    require_number(name, value)
+    """Raise unless a number of steps is positive; it may be infinite."""
+    if not isinstance(value, float) or value != math.inf:
+        require_number(name, value)
     if value <= 0:
         raise ArgumentError(
             f"Argument `{name}` must be > 0. Received: {name}={value!r}. Pass the number of steps "

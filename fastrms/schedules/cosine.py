@@ -81,6 +81,7 @@ class CosineDecay(LearningRateSchedule):
 
     @silent
     def __call__(self, step: Any) -> Any:
+        """Return the rate at a step, or an array of rates at an array of steps."""
         dtype = dtype_of(self.initial_learning_rate)
         first, steps = dtype.type(self.initial_learning_rate), dtype.type(self.decay_steps)
         now = number_of(step).astype(dtype)
@@ -135,8 +136,8 @@ class CosineDecayRestarts(LearningRateSchedule):
     Examples
     --------
     >>> schedule = CosineDecayRestarts(1.0, first_decay_steps=2, m_mul=0.5)
-    >>> [float(schedule(step)) for step in (0, 1, 2, 4)]
-    [1.0, 0.5, 0.5, 0.25]
+    >>> [float(schedule(step)) for step in (0, 2, 6)]
+    [1.0, 0.5, 0.25]
     """
 
     def __init__(
@@ -161,6 +162,7 @@ class CosineDecayRestarts(LearningRateSchedule):
 
     @silent
     def __call__(self, step: Any) -> Any:
+        """Return the rate at a step, or an array of rates at an array of steps."""
         dtype = dtype_of(self.initial_learning_rate)
         alpha, one, half = dtype.type(self.alpha), dtype.type(1), dtype.type(0.5)
         done = number_of(step).astype(dtype) / dtype.type(self.first_decay_steps)

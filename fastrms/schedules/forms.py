@@ -9,12 +9,8 @@ import numpy as np
 from fastrms.errors import ArgumentError
 from fastrms.schedules.base import LearningRateSchedule
 from fastrms.schedules.cosine import CosineDecay, CosineDecayRestarts
-from fastrms.schedules.decays import (
-    ExponentialDecay,
-    InverseTimeDecay,
-    PiecewiseConstantDecay,
-    PolynomialDecay,
-)
+from fastrms.schedules.decays import ExponentialDecay, InverseTimeDecay, PolynomialDecay
+from fastrms.schedules.pieces import PiecewiseConstantDecay
 
 MODULE = "keras.optimizers.schedules"
 KNOWN: Mapping[str, type[LearningRateSchedule]] = {
@@ -77,7 +73,8 @@ def serialize(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:
 
 
 def deserialize(
-    config: Mapping[str, Any], custom_objects: Mapping[str, type[LearningRateSchedule]] | None = None
+    config: Mapping[str, Any],
+    custom_objects: Mapping[str, type[LearningRateSchedule]] | None = None,
 ) -> LearningRateSchedule:
     """Build a schedule from `serialize`'s result, or from what Keras 2 or 3 wrote.
 
@@ -122,7 +119,9 @@ def deserialize(
         ) from error
 
 
-def _found(config: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> Any:
+def _found(
+    config: Mapping[str, Any], custom_objects: Mapping[str, Any]
+) -> type[LearningRateSchedule]:
     """Return the class that a serialized schedule names."""
     name, registered = config["class_name"], config.get("registered_name")
     module = str(config.get("module") or MODULE)
@@ -134,6 +133,6 @@ def _found(config: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> Any:
     if not isinstance(kind, type) or not issubclass(kind, LearningRateSchedule):
         raise ArgumentError(
             f"unknown schedule {name!r} of module {module!r}; valid: {', '.join(KNOWN)}, or a "
-            "subclass of LearningRateSchedule: pass custom_objects={" + f"{name!r}: the class" + "}."
+            f"subclass of LearningRateSchedule: pass custom_objects=dict({name}=the class)."
         )
     return kind
