@@ -51,6 +51,7 @@ class Stepper:
         self._present: dict[str, tuple[bool, ...]] = {}
         self._advanced: tuple[Any, ...] | None = None
         self.last_rate: float | None = None  # what a schedule gave the last step
+        self._scheduled: float | None = None  # what it gives the coming one
         self._compiled = not config.DISABLE_JIT
         self._swift = layout_is_known()
         _alive.add(self)
@@ -90,8 +91,6 @@ class Stepper:
         steps, mode = self.settings.gradient_accumulation_steps, UPDATE
         if steps and (self.calls + 1) % steps:
             mode = ACCUMULATE
-        if base.__class__ is not float:
-            base = self._asked(base)
         self._advance(base)
         count = len(self.variables.arrays)
         expected = count if given is None else len(given)
@@ -110,17 +109,15 @@ class Stepper:
             if found:
                 plan = self._attend(mode, plan, (gradients, given), found)
         plan.run()
-        if base.__class__ is tuple:
-            self.last_rate = base[0]
+        if self._scheduled is not None:
+            self.last_rate = self._scheduled
 
-    def _asked(self, base: Any) -> Any:
+    def _asked(self, schedule: LearningRateSchedule) -> list[float]:
         """Return what a schedule gives the coming step, for each dtype of the variables."""
-        if not isinstance(base, LearningRateSchedule) or self.row.schedules is None:
-            return base
         dtypes = [numbers.dtype for numbers in self.shop.numbers.values()]
-        if self.row.schedules.step == "integer":
-            return (scheduled(self.row, base, self.calls, dtypes[0]),) * len(dtypes)
-        return tuple(scheduled(self.row, base, self.calls, dtype) for dtype in dtypes)
+        if self.row.schedules is None or self.row.schedules.step == "integer":
+            return [scheduled(self.row, schedule, self.calls, dtypes[0])] * len(dtypes)
+        return [scheduled(self.row, schedule, self.calls, dtype) for dtype in dtypes]
 
     def _advance(self, base: Any) -> None:
         """Set the numbers of the coming step where they differ from the last one's."""
@@ -136,11 +133,12 @@ class Stepper:
         if now != self._advanced:
             # An error or interrupt below leaves some numbers new: nothing is up to date then.
             self._advanced = None
-            several = self.shop.numbers.values()
-            bases = base if isinstance(base, tuple) else (base,) * len(several)
-            for numbers, own in zip(several, bases, strict=True):
+            asks = isinstance(base, LearningRateSchedule)
+            bases = self._asked(base) if asks else [base] * len(self.shop.numbers)
+            for numbers, own in zip(self.shop.numbers.values(), bases, strict=True):
                 numbers.advance(own, *now[1:])
-            self._advanced = now
+            self._scheduled = bases[0] if asks else None
+            self._advanced = None if asks else now  # a schedule is asked before every step
 
     def _attend(self, mode: str, plan: AnyPlan, lists: tuple[Any, Any], found: int) -> AnyPlan:
         """Deal with what compiled inspection could not accept."""

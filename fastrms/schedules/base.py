@@ -96,8 +96,10 @@ def dtype_of(rate: Any) -> "np.dtype[Any]":
     return kind if given else np.dtype(np.float32)
 
 
-def number_of(step: Any) -> NDArray[Any]:
+def number_of(step: Any) -> Any:
     """Return a step, or an array of steps, in the dtype that Keras gives it."""
+    if step.__class__ is int and abs(step) < 2**63:
+        return np.int64(step)  # what an optimizer passes, made without detours
     array: NDArray[Any] = np.asarray(step)
     if array.dtype.kind not in "iuf":
         raise ArgumentError(
@@ -105,7 +107,7 @@ def number_of(step: Any) -> NDArray[Any]:
             "the number of steps made so far."
         )
     plain = not isinstance(step, np.ndarray | np.generic)
-    return array.astype(np.float32) if plain and array.dtype.kind == "f" else array
+    return (array.astype(np.float32) if plain and array.dtype.kind == "f" else array)[()]
 
 
 def rounded(function: Any, dtype: "np.dtype[Any]", *values: Any) -> Any:
@@ -113,7 +115,7 @@ def rounded(function: Any, dtype: "np.dtype[Any]", *values: Any) -> Any:
 
     NumPy's own float32 powers, logarithms and cosines depend on the processor.
     """
-    return function(*(np.asarray(value, np.float64) for value in values)).astype(dtype)
+    return function(*(value.astype(np.float64) for value in values)).astype(dtype)
 
 
 # Where Keras quietly returns NaN or inf, so does NumPy here; the optimizer refuses such a rate.
