@@ -129,7 +129,7 @@ def _found(
     if kind is None and module.partition(".")[0] in _SAME:
         kind = KNOWN.get(name)
     if kind is None:
-        kind = vars(sys.modules.get(module, sys)).get(name)
+        kind = getattr(sys.modules.get(module), "__dict__", {}).get(name)
     if not isinstance(kind, type) or not issubclass(kind, LearningRateSchedule):
         raise ArgumentError(
             f"unknown schedule {name!r} of module {module!r}; valid: {', '.join(KNOWN)}, or a "
