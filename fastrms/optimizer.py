@@ -1,7 +1,6 @@
 """`RMSprop`: every variant of the algorithm behind Keras 3's constructor."""
 
 import itertools
-import re
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,12 +9,12 @@ from numpy.typing import NDArray
 
 from fastrms.arguments import Default, Settings, settle, takes_no_argument
 from fastrms.dialects import Dialect, get_dialect
-from fastrms.errors import ArgumentError, StateError, VariableError
+from fastrms.errors import ArgumentError, FastrmsError, StateError, VariableError
 from fastrms.hyper import checked_rate
 from fastrms.portable import Portable
 from fastrms.stepper import Stepper
 from fastrms.variables import Variables, as_trees, collect, paired
-from fastrms.weights import Core
+from fastrms.weights import Core, undecayed
 
 Array = NDArray[Any]
 _names: dict[str, "itertools.count[int]"] = {}
@@ -174,22 +173,13 @@ class RMSprop(Portable):
                         "rebind(new_variables) to move its state, or make a new optimizer."
                     )
                 return self._core.stepper
-            undecayed = self._undecayed(variables)
-            stepper = Stepper(self._core.row, self._core.settings, variables, undecayed)
+            spared = undecayed(self._core, variables)
+            stepper = Stepper(self._core.row, self._core.settings, variables, spared)
             if not late:
                 stepper.create_slots(list(range(len(variables.arrays))))
             stepper.calls = self._core.calls_before_build
             self._core.stepper = stepper
             return stepper
-
-    def _undecayed(self, variables: Variables) -> frozenset[int]:
-        """Return the variables that `exclude_from_weight_decay` named."""
-        arrays, patterns = self._core.excluded
-        found = {variables.index(a) for a in arrays} - {None}
-        for i, name in enumerate(variables.names):
-            if any(re.search(pattern, name) for pattern in patterns):
-                found.add(i)
-        return frozenset(i for i in found if i is not None)
 
     def exclude_from_weight_decay(
         self, var_list: Iterable[Array] | None = None, var_names: Iterable[str] | None = None
@@ -248,14 +238,26 @@ class RMSprop(Portable):
         """
         rate = self._core.settings.learning_rate
         base = checked_rate(rate()) if callable(rate) else rate
-        plain = trainable_variables is None or type(trainable_variables) is list
+        fresh = self._core.stepper is None
+        try:
+            self._step(grads, trainable_variables, base)
+        except FastrmsError:
+            if fresh:
+                self._core.stepper = None  # a refused first step builds nothing
+            raise
+
+    def _step(self, grads: Any, variables: Any, base: float) -> None:
+        """Pair gradients and variables; take one step with them."""
+        plain = variables is None or type(variables) is list
         if type(grads) is not list or not plain:
-            grads, trainable_variables = as_trees(grads, trainable_variables)
-            known = self._known(trainable_variables).variables
-            grads, trainable_variables = paired(grads, trainable_variables, known)
-        stepper = self._core.stepper or self._known(trainable_variables)
+            grads, variables = as_trees(grads, variables)
+            grads, variables = paired(grads, variables, self._known(variables).variables)
+        stepper = self._core.stepper or self._known(variables)
         with stepper.lock:
-            stepper.step(grads, trainable_variables, base)
+            if stepper is self._core.stepper:
+                stepper.step(grads, variables, base)
+                return
+        self._step(grads, variables, base)  # another thread called rebind() meanwhile
 
     def _known(self, variables: Any) -> Stepper:
         """Return the stepper, built on the first step if need be."""

@@ -1,6 +1,8 @@
 """From the arguments of `apply` to one carried-out step: all checks first, then one call."""
 
+import os
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -232,10 +234,12 @@ def _compiled_plan() -> "type[Plan]":
 
 _alive: "weakref.WeakSet[Stepper]" = weakref.WeakSet()
 _held: list[Stepper] = []
+_forking = threading.Lock()
 
 
 def _before_fork() -> None:
     """Wait for the steps of other threads to end: a child has no threads to end them."""
+    _forking.acquire()
     steppers = sorted(_alive.copy(), key=id)
     _held[:] = [s for s in steppers if s.lock.acquire(timeout=_FORK_PATIENCE)]
 
@@ -245,6 +249,7 @@ def _after_fork() -> None:
     for stepper in _held:
         stepper.lock.release()
     _held.clear()
+    _forking.release()
 
 
 def _after_fork_in_child() -> None:

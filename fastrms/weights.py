@@ -1,5 +1,6 @@
 """An optimizer's state as lists of arrays, as configuration, as a pickle, on other variables."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -250,3 +251,13 @@ def unpickle(core: Core, state: dict[str, Any]) -> None:
         stepper.state.shaped(name, index)[...] = values
     stepper.calls = state["calls"]
     core.stepper = stepper
+
+
+def undecayed(core: Core, variables: Variables) -> frozenset[int]:
+    """Return the variables that `exclude_from_weight_decay` named."""
+    arrays, patterns = core.excluded
+    found = {variables.index(a) for a in arrays} - {None}
+    for i, name in enumerate(variables.names):
+        if any(re.search(pattern, name) for pattern in patterns):
+            found.add(i)
+    return frozenset(i for i in found if i is not None)

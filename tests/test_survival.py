@@ -16,6 +16,8 @@ import pytest
 
 import battery
 import fastrms
+from fastrms import weights
+from fastrms.variables import collect
 
 SIZE = 300_000  # several chunks, and enough bytes for threads
 OPTIONS: dict[str, Any] = {"momentum": 0.9, "centered": True, "global_clipnorm": 5.0}
@@ -79,13 +81,6 @@ def test_an_exception_in_a_rate_leaves_everything(error: BaseException) -> None:
     assert optimizer.iterations == 3
 
 
-def test_a_rate_that_fails_on_the_first_step_builds_nothing() -> None:
-    optimizer = fastrms.RMSprop(lambda: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        optimizer.apply([np.ones(3)], [np.ones(3)])
-    assert not optimizer.built
-
-
 def interrupt(signum: int, frame: Any) -> None:
     """Raise as Python's own handler does."""
     raise KeyboardInterrupt
@@ -93,7 +88,7 @@ def interrupt(signum: int, frame: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["large", "small", "slow way"])
 def test_interrupts_act_between_steps(kind: str) -> None:
-    size, rounds = (SIZE, 60) if kind == "large" else (20, 600)
+    size, rounds = (SIZE, 60) if kind == "large" else (20, 300)
     expected = references(rounds, size)
     optimizer, variables, gradients = scene(size=size)
     tried, raised = 0, 0
@@ -245,6 +240,21 @@ def test_gradients_replaced_by_another_thread_while_they_are_read() -> None:
 
     run_threads([replaces, lambda: [optimizer.apply(gradients) for _ in range(24)]])
     assert (variable == variable[0]).all()
+
+
+def test_a_rebind_while_a_thread_waits_for_its_step() -> None:
+    optimizer, variable = fastrms.RMSprop(0.05, momentum=0.9), np.ones(3)
+    optimizer.build([variable])
+    other, old = variable.copy(), optimizer._core.stepper
+    with old.lock:  # a step under way: the thread below waits for its end
+        thread = threading.Thread(target=optimizer.apply, args=([np.ones(3)],))
+        thread.start()
+        time.sleep(0.1)
+        optimizer._core.stepper = weights.moved(old, collect([other]))
+    thread.join()
+    assert optimizer.iterations == 1
+    assert (variable == 1).all()
+    assert (other < 1).all()
 
 
 def test_worker_threads_do_not_pile_up() -> None:
