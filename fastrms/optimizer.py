@@ -1,7 +1,6 @@
 """`RMSprop`: every variant of the algorithm behind Keras 3's constructor."""
 
 import itertools
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastrms.arguments import Default, Settings, settle, takes_no_argument
 from fastrms.dialects import Dialect, get_dialect
-from fastrms.errors import ArgumentError, FastrmsError, StateError, VariableError
+from fastrms.errors import ArgumentError, StateError, VariableError
 from fastrms.hyper import checked_rate
 from fastrms.portable import Portable
 from fastrms.stepper import Stepper
@@ -136,7 +135,6 @@ class RMSprop(Portable):
         if callable(rate) and row.calls_rate_once:
             settings.learning_rate = checked_rate(rate())
         self._core = Core(row, settings, settings.name or _automatic_name(row))
-        self._build_lock = threading.Lock()
 
     def build(self, variables: Any) -> None:
         """Learn which arrays to update and create their slots.
@@ -164,7 +162,7 @@ class RMSprop(Portable):
 
     def _build(self, variables: Variables, late: bool) -> Stepper:
         """Build, or check that the variables are those already known."""
-        with self._build_lock:
+        with self._core.lock:
             if self._core.stepper is not None:
                 known = self._core.stepper.variables
                 if [known.index(a) for a in variables.arrays] != list(range(len(known.arrays))):
@@ -236,15 +234,24 @@ class RMSprop(Portable):
         >>> w["w"]
         array([0.6837724, 0.6837724], dtype=float32)
         """
-        rate = self._core.settings.learning_rate
+        core = self._core
+        rate = core.settings.learning_rate
         base = checked_rate(rate()) if callable(rate) else rate
-        fresh = self._core.stepper is None
-        try:
-            self._step(grads, trainable_variables, base)
-        except FastrmsError:
-            if fresh:
-                self._core.stepper = None  # a refused first step builds nothing
-            raise
+        with core.lock:
+            if core.stepping:
+                raise StateError(
+                    "apply was called while this optimizer is stepping (by a gradient's __array__ "
+                    "or a signal handler); call it after the step. Nothing was changed."
+                )
+            fresh = core.stepper is None
+            try:
+                core.stepping = True
+                self._step(grads, trainable_variables, base)
+                fresh = False
+            finally:
+                core.stepping = False
+                if fresh and core.stepper and not core.stepper.carried_out:
+                    core.stepper = None  # a refused first step builds nothing
 
     def _step(self, grads: Any, variables: Any, base: float) -> None:
         """Pair gradients and variables; take one step with them."""
@@ -252,12 +259,7 @@ class RMSprop(Portable):
         if type(grads) is not list or not plain:
             grads, variables = as_trees(grads, variables)
             grads, variables = paired(grads, variables, self._known(variables).variables)
-        stepper = self._core.stepper or self._known(variables)
-        with stepper.lock:
-            if stepper is self._core.stepper:
-                stepper.step(grads, variables, base)
-                return
-        self._step(grads, variables, base)  # another thread called rebind() meanwhile
+        self._known(variables).step(grads, variables, base)
 
     def _known(self, variables: Any) -> Stepper:
         """Return the stepper, built on the first step if need be."""

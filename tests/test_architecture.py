@@ -27,7 +27,7 @@ FLOORS = (
     ("facts", ("dialects.*", "threads", "reference")),
     ("memory", ("arguments", "hyper", "variables", "state")),
     ("step", ("work", "plan", "engines", "stepper")),
-    ("optimizer", ("weights", "portable", "optimizer", "jit")),
+    ("optimizer", ("locks", "weights", "portable", "optimizer", "jit")),
     ("front door", ("__init__",)),
     ("programs", ("cli", "__main__", "demo.*")),
     ("roof", ("compat.*",)),

@@ -16,8 +16,6 @@ import pytest
 
 import battery
 import fastrms
-from fastrms import weights
-from fastrms.variables import collect
 
 SIZE = 300_000  # several chunks, and enough bytes for threads
 OPTIONS: dict[str, Any] = {"momentum": 0.9, "centered": True, "global_clipnorm": 5.0}
@@ -82,7 +80,6 @@ def test_an_exception_in_a_rate_leaves_everything(error: BaseException) -> None:
 
 
 def interrupt(signum: int, frame: Any) -> None:
-    """Raise as Python's own handler does."""
     raise KeyboardInterrupt
 
 
@@ -113,6 +110,29 @@ def test_interrupts_act_between_steps(kind: str) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
     assert raised > 10, f"only {raised} of {tried} steps were interrupted"
+
+
+@pytest.mark.parametrize("dialect", ["keras-3", "keras-1", "tf-keras-v2"])
+def test_an_interrupted_first_step_is_made_or_not(dialect: str) -> None:
+    old, random = signal.signal(signal.SIGALRM, interrupt), np.random.default_rng(1)
+    gradient, done = np.ones(5000), np.ones(5000)
+    fastrms.RMSprop(0.01, dialect=dialect).apply([gradient], [done])
+    try:
+        for _ in range(400):
+            optimizer, variable = fastrms.RMSprop(0.01, dialect=dialect), np.ones(5000)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(2e-6, 1e-3))
+                optimizer.apply([gradient], [variable])
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                stepped = (variable != 1).any()
+                slots = optimizer._core.stepper.state.slots if optimizer.built else {}
+                assert stepped == any(slot.any() for slot in slots.values()), "state was lost"
+                assert (variable == (done if stepped else 1)).all()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
 
 
 def in_child(work: Any) -> int:
@@ -245,12 +265,12 @@ def test_gradients_replaced_by_another_thread_while_they_are_read() -> None:
 def test_a_rebind_while_a_thread_waits_for_its_step() -> None:
     optimizer, variable = fastrms.RMSprop(0.05, momentum=0.9), np.ones(3)
     optimizer.build([variable])
-    other, old = variable.copy(), optimizer._core.stepper
-    with old.lock:  # a step under way: the thread below waits for its end
+    other = variable.copy()
+    with optimizer._core.lock:  # a step under way: the thread below waits for its end
         thread = threading.Thread(target=optimizer.apply, args=([np.ones(3)],))
         thread.start()
         time.sleep(0.1)
-        optimizer._core.stepper = weights.moved(old, collect([other]))
+        optimizer.rebind([other])
     thread.join()
     assert optimizer.iterations == 1
     assert (variable == 1).all()

@@ -29,8 +29,13 @@ EVERYTHING = "momentum=0.9, centered=True, weight_decay=0.01, clipvalue=0.5, use
 
 
 def _seconds(plan: Plan, code: str, cache: str) -> float:
-    """Run code in a fresh process and return what it prints."""
+    """Run code in a fresh process and return what it prints.
+
+    Compiled modules (.pyc) are kept for both sides alike, as an installed package has them.
+    """
     variables = {**environment(plan), "NUMBA_CACHE_DIR": str(plan.caches / cache)}
+    variables["PYTHONPYCACHEPREFIX"] = str(plan.caches / "modules")
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
         [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True
     )
@@ -40,6 +45,8 @@ def _seconds(plan: Plan, code: str, cache: str) -> float:
 def import_ratios(plan: Plan) -> list[float]:
     """Return how much longer `import fastrms` takes than `import numba`, in turn."""
     ratios = []
+    for module in ("fastrms", "numba"):
+        _seconds(plan, _IMPORT.format(module=module), "numba")
     for _ in range(plan.processes):
         pairs = [
             [_seconds(plan, _IMPORT.format(module=m), "numba") for m in ("fastrms", "numba")]
@@ -53,6 +60,7 @@ def import_ratios(plan: Plan) -> list[float]:
 def first_steps(plan: Plan, arguments: str) -> tuple[list[float], list[float]]:
     """Return the seconds of a process's first step: with an empty cache, with a filled one."""
     code, cold, warm = _FIRST_STEP.format(arguments=arguments), [], []
+    _seconds(plan, code, "start")
     for _ in range(plan.processes):
         shutil.rmtree(plan.caches / "start", ignore_errors=True)
         cold.append(_seconds(plan, code, "start"))
