@@ -129,6 +129,9 @@ def test_every_row_is_recorded_or_says_why_not():
     for row in fastrms.DIALECTS.values():
         assert row.source
         assert row.golden_systems or any("not recorded" in note for note in row.notes)
+        told = {"name", "systems", "source", "golden_systems", "notes", "evidence", "slot_names"}
+        told |= {"default_name", "counts_names", "named_in_config", "rate_in_config"}
+        assert set(vars(row)) - told == set(row.evidence)
 
 
 def test_recordings_hold_numbers():
