@@ -22,9 +22,14 @@ def stamp() -> str:
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
 
 
-@functools.cache
+_reasons: list[str] = []
+
+
 def _warn_uncached(reason: str) -> None:
     """Say once that every process will compile anew."""
+    _reasons.append(reason)
+    if len(_reasons) > 1:
+        return
     warnings.warn(
         f"fastrms cannot use Numba's disk cache ({reason}). Everything works, but each process "
         "compiles its kernels anew (about a second). Set NUMBA_CACHE_DIR to a writable folder.",
@@ -34,14 +39,13 @@ def _warn_uncached(reason: str) -> None:
 
 
 def _with_cache(build: Callable[[bool], Any]) -> Any:
-    """Build with the disk cache, or without it where its folder cannot be written."""
+    """Build with the disk cache, or without it where it cannot be written or is damaged."""
     try:
         return build(True)
-    except (RuntimeError, OSError) as error:
-        if isinstance(error, RuntimeError) and "cannot cache" not in str(error):
-            raise
-        _warn_uncached(str(error))
-        return build(False)
+    except Exception as error:  # damaged files raise anything
+        built = build(False)  # which raises again what has nothing to do with the cache
+        _warn_uncached(f"{type(error).__name__}: {error}")
+        return built
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastrms.layout import halves_in_hardware
 from fastrms.rule import Hyper, Variant
 
 LANES, TILE = 32, 1024
@@ -35,7 +36,7 @@ def fit(typingctx, value, variant):  # type: ignore[no-untyped-def]
         }
         flushed = _flushed(builder, number, value.bitwidth)
         result = builder.select(flags["flush"], flushed, number)
-        if value.bitwidth == 32:
+        if value.bitwidth == 32 and halves_in_hardware():
             half = builder.fpext(builder.fptrunc(number, ir.HalfType()), number.type)
             result = builder.select(flags["half"], half, result)
         return result

@@ -102,3 +102,4 @@ class ReferencePlan:
         for i, stand_in in shop.stand_ins.items():
             np.copyto(shop.variables.arrays[i], stand_in.reshape(shop.variables.arrays[i].shape))
         self.counter[0] += self.counter[1]
+        self.counter[2] += 1

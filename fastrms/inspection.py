@@ -116,7 +116,7 @@ def _matches(instance, array_type, facts, first):  # type: ignore[no-untyped-def
 @njit(**compiling.INNER)
 def _apart(data, instance, ndim, facts, first, desk):  # type: ignore[no-untyped-def]
     """Tell whether a gradient's memory lies outside everything that the step writes."""
-    strides, size = words(_field(instance, STRIDES)), np.uint64(1)
+    strides, size = words(_field(instance, STRIDES)), np.uint64(8)
     for k in range(np.int64(ndim)):
         if facts[first + _FIRST + k] == 0:
             return True

@@ -23,7 +23,7 @@ import numpy as np
 from numba import config, njit
 
 from fastrms import compiling, kernels, reference
-from fastrms.arguments import settle
+from fastrms.arguments import Settings, settle
 from fastrms.dialects import Dialect, get_dialect
 from fastrms.errors import ArgumentError
 from fastrms.hyper import fixed, rate
@@ -92,13 +92,18 @@ def variant(*, dialect: str | Dialect = "keras-3", **arguments: Any) -> Variant:
     dialect : str
         A name in `fastrms.DIALECTS`.
     **arguments
-        As for `fastrms.RMSprop`. Clipping, loss scaling, accumulation and moving averages are
-        not part of `update`.
+        As for `fastrms.RMSprop`, without clipping, loss scaling, accumulation and moving
+        averages, which are not part of `update`.
 
     Returns
     -------
     Variant
         A named tuple of bools, to be passed to `update`.
+
+    Raises
+    ------
+    ArgumentError
+        An argument is not valid for the dialect, or has no part in `update`.
 
     Examples
     --------
@@ -108,6 +113,7 @@ def variant(*, dialect: str | Dialect = "keras-3", **arguments: Any) -> Variant:
     row = get_dialect(dialect)
     variables = Variables([np.zeros(1, np.float32)], ["variable"], named=False)
     settings = settle(row, arguments)
+    _require_plain(settings)
     shop = Workshop(row, settings, variables, State(variables, 0.0), frozenset())
     chosen = shop.variant(0, UPDATE)
     # `apply` lets the processor flush; compiled code of others runs in the default mode.
@@ -123,3 +129,24 @@ def _dtype(dtype: Any) -> np.dtype[Any]:
             "has no float16 arithmetic; RMSprop.apply does update float16 arrays)."
         )
     return kind
+
+
+def _require_plain(settings: Settings) -> None:
+    """Refuse options that are not part of `update` and so would have no effect."""
+    acting = {
+        name: value
+        for name in (
+            "clipnorm",
+            "clipvalue",
+            "global_clipnorm",
+            "use_ema",
+            "loss_scale_factor",
+            "gradient_accumulation_steps",
+        )
+        if (value := getattr(settings, name))
+    }
+    if acting:
+        raise ArgumentError(
+            f"{acting} would have no effect in update(), which is the rule for one weight; valid: "
+            "the other arguments. Use fastrms.RMSprop for these, or do it in your own code."
+        )

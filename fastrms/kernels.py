@@ -54,7 +54,9 @@ def make_loop(variant: Variant, stamp: str) -> Function:
         pair = pointer(numbers, row[10])
         clip = (pair[0], pair[1]) if clips else (hyper.one, hyper.one)
         for i in range(n):
+            # Loads before stores: a load that waits behind a store a page away costs EMA a tenth.
             variable = widen(variables[i])
+            mean = widen(averages[i]) if ema else variable
             gradient = widen(gradients[i]) if updates or accumulate else variable
             if conditions:
                 partial = widen(accumulators[i]) if accumulate or accumulated else gradient
@@ -77,7 +79,7 @@ def make_loop(variant: Variant, stamp: str) -> Function:
                     average_gradients[i] = narrow(average_gradients[i], slots.average_gradient)
                 variables[i] = narrow(variables[i], variable)
             if ema:
-                mean = average(widen(averages[i]), variable, hyper, variant)
+                mean = average(mean, variable, hyper, variant)
                 averages[i] = narrow(averages[i], mean)
         if ema and hyper.overwrite != 0:
             for i in range(n):

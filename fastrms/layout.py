@@ -27,6 +27,18 @@ HARDWARE_FLUSH = platform.system() == "Linux" and platform.machine() == "x86_64"
 FLUSH_BITS = (1 << 15 | 1 << 6) if HARDWARE_FLUSH else 0
 
 
+@functools.cache
+def halves_in_hardware() -> bool:
+    """Tell whether compiled code may convert float16: on x86 that needs the F16C instructions."""
+    if config.CPU_NAME is not None or config.CPU_FEATURES is not None:
+        return "+f16c" in (config.CPU_FEATURES or "")
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    from llvmlite.binding import get_host_cpu_features
+
+    return bool(get_host_cpu_features().get("f16c"))
+
+
 class Fact(IntEnum):
     """What is recorded of a variable; its lengths and then its strides follow.
 

@@ -1,23 +1,19 @@
 """`RMSprop`: every variant of the algorithm behind Keras 3's constructor."""
 
 import itertools
-import re
-import threading
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.arguments import Default, Settings, settle
 from fastrms.dialects import Dialect, get_dialect
 from fastrms.errors import StateError, VariableError
 from fastrms.portable import Portable
-from fastrms.rates import Rate, checked_rate, scheduled
-from fastrms.schedules import LearningRateSchedule
+from fastrms.rates import Rate, called
 from fastrms.stepper import Stepper
 from fastrms.variables import Variables, as_trees, collect, paired
-from fastrms.weights import Core
+from fastrms.weights import Core, undecayed
 
 Array = NDArray[Any]
 _names: dict[str, "itertools.count[int]"] = {}
@@ -109,7 +105,7 @@ class RMSprop(Portable):
 
     def __init__(
         self,
-        learning_rate: Rate = _LEFT_OUT["learning_rate"],
+        learning_rate: "Rate" = _LEFT_OUT["learning_rate"],
         rho: float = _LEFT_OUT["rho"],
         momentum: float = _LEFT_OUT["momentum"],
         epsilon: float = _LEFT_OUT["epsilon"],
@@ -132,7 +128,6 @@ class RMSprop(Portable):
         row = get_dialect(dialect)
         settings = settle(row, {**given, **kwargs})
         self._core = Core(row, settings, settings.name or _automatic_name(row))
-        self._build_lock = threading.Lock()
 
     def build(self, variables: Any) -> None:
         """Learn which arrays to update and create their slots.
@@ -160,7 +155,7 @@ class RMSprop(Portable):
 
     def _build(self, variables: Variables, late: bool) -> Stepper:
         """Build, or check that the variables are those already known."""
-        with self._build_lock:
+        with self._core.lock:
             if self._core.stepper is not None:
                 known = self._core.stepper.variables
                 if [known.index(a) for a in variables.arrays] != list(range(len(known.arrays))):
@@ -169,22 +164,13 @@ class RMSprop(Portable):
                         "rebind(new_variables) to move its state, or make a new optimizer."
                     )
                 return self._core.stepper
-            undecayed = self._undecayed(variables)
-            stepper = Stepper(self._core.row, self._core.settings, variables, undecayed)
+            spared = undecayed(self._core, variables)
+            stepper = Stepper(self._core.row, self._core.settings, variables, spared)
             if not late:
                 stepper.create_slots(list(range(len(variables.arrays))))
             stepper.calls = self._core.calls_before_build
             self._core.stepper = stepper
             return stepper
-
-    def _undecayed(self, variables: Variables) -> frozenset[int]:
-        """Return the variables that `exclude_from_weight_decay` named."""
-        arrays, patterns = self._core.excluded
-        found = {variables.index(a) for a in arrays} - {None}
-        for i, name in enumerate(variables.names):
-            if any(re.search(pattern, name) for pattern in patterns):
-                found.add(i)
-        return frozenset(i for i in found if i is not None)
 
     def exclude_from_weight_decay(
         self, var_list: Iterable[Array] | None = None, var_names: Iterable[str] | None = None
@@ -241,24 +227,32 @@ class RMSprop(Portable):
         >>> w["w"]
         array([0.6837724, 0.6837724], dtype=float32)
         """
-        rate = self._core.settings.learning_rate
-        base = rate if rate.__class__ is float else self._base(rate)
-        plain = trainable_variables is None or type(trainable_variables) is list
-        if type(grads) is not list or not plain:
-            grads, trainable_variables = as_trees(grads, trainable_variables)
-            known = self._known(trainable_variables).variables
-            grads, trainable_variables = paired(grads, trainable_variables, known)
-        stepper = self._core.stepper or self._known(trainable_variables)
-        with stepper.lock:
-            stepper.step(grads, trainable_variables, base)
+        core = self._core
+        rate = core.settings.learning_rate
+        base = rate if rate.__class__ is float else called(rate)
+        with core.lock:
+            if core.stepping:
+                raise StateError(
+                    "apply was called while this optimizer is stepping (by a gradient's __array__ "
+                    "or a signal handler); call it after the step. Nothing was changed."
+                )
+            fresh = core.stepper is None
+            try:
+                core.stepping = True
+                self._step(grads, trainable_variables, base)
+                fresh = False
+            finally:
+                core.stepping = False
+                if fresh and core.stepper and not core.stepper.carried_out:
+                    core.stepper = None  # a refused first step builds nothing
 
-    def _base(self, rate: Any) -> Any:
-        """Return the learning rate of a step; a schedule as it is, for the step itself to ask."""
-        if not isinstance(rate, LearningRateSchedule):
-            return checked_rate(rate()) if callable(rate) else rate
-        if self._core.stepper is None:  # one that raises must not leave a built optimizer behind
-            scheduled(self._core.row, rate, self._core.calls_before_build, np.dtype(np.float32))
-        return rate
+    def _step(self, grads: Any, variables: Any, base: Any) -> None:
+        """Pair gradients and variables; take one step with them."""
+        plain = variables is None or type(variables) is list
+        if type(grads) is not list or not plain:
+            grads, variables = as_trees(grads, variables)
+            grads, variables = paired(grads, variables, self._known(variables).variables)
+        self._known(variables).step(grads, variables, base)
 
     def _known(self, variables: Any) -> Stepper:
         """Return the stepper, built on the first step if need be."""

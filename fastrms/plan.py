@@ -11,7 +11,7 @@ from fastrms.inspection import Desk
 from fastrms.layout import HARDWARE_FLUSH, Fact, facts_of
 from fastrms.program import ALONE, FLUSH, STATE_WORDS, Column
 from fastrms.reference import CHUNK
-from fastrms.rule import EACH, Variant
+from fastrms.rule import EACH
 from fastrms.threads import pool
 from fastrms.variables import order_of
 from fastrms.work import Item, Workshop
@@ -144,7 +144,7 @@ class Plan:
                 k if kind == EACH else 0
             )
         row = [0] * len(Column)
-        row[Column.FUNCTION] = kernels.clips_address(Variant(half=name == "float16"), kind, name)
+        row[Column.FUNCTION] = kernels.clips_address(self.shop.target(members[0].index), kind, name)
         row[Column.NUMBERS], row[Column.LENGTH] = numbers.ctypes.data, len(covered)
         row[Column.VARIABLE] = sums.ctypes.data + (8 * first if kind == EACH else 0)
         row[Column.GRADIENT], row[Column.VELOCITY] = counts.ctypes.data, pairs.ctypes.data
@@ -199,7 +199,7 @@ class Plan:
         self.desk = _words(desk)
         self._kept.append(tables)
         self._places = (first, places, offsets)
-        self._drive, self._help = program.driver(), program.helper()
+        self._drive = program.driver()
         self._look: Callable[[int, int, int], int] = inspection.looker()
         self._set_calls(counter)
 
@@ -214,12 +214,10 @@ class Plan:
         common = (table, width, state, self.ends.ctypes.data, len(self._ends))
         self._alone = (*common, counter.ctypes.data, flush | ALONE)
         self._shared = (*common, counter.ctypes.data, flush)
-        self._job = (self._assist, (table, width, state, bool(flush)))
+        # What a late worker still looks at; not the plan, which would keep itself alive.
+        kept = (self.rows, self.state)
+        self._job = (program.helper(), (table, width, state, bool(flush)), kept)
         self.address = self.desk.ctypes.data
-
-    def _assist(self, *arguments: Any) -> None:
-        """Help from a worker's thread; the bound method keeps the tables alive."""
-        self._help(*arguments)
 
     def put(self, index: int, gradient: Array) -> None:
         """Set the gradient of a variable, as elements in the variable's order."""

@@ -1,5 +1,6 @@
 """The part of an optimizer that moves its state: weights, configuration, pickles, other arrays."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -57,10 +58,11 @@ class Portable:
             raise ArgumentError(
                 f"iterations={value!r} is too large; valid: an integer >= 0 that fits in 64 bits."
             )
-        if self._core.stepper is None:
-            self._core.calls_before_build = calls
-        else:
-            self._core.stepper.calls = calls
+        with self._core.lock:
+            if self._core.stepper is None:
+                self._core.calls_before_build = calls
+            else:
+                self._core.stepper.calls = calls
 
     @property
     def learning_rate(self) -> float:
@@ -88,8 +90,8 @@ class Portable:
 
     @property
     def settings(self) -> Settings:
-        """The hyperparameters in use, after the dialect's rules."""
-        return self._core.settings
+        """A copy of the hyperparameters in use, after the dialect's rules."""
+        return dataclasses.replace(self._core.settings)
 
     @property
     def variables(self) -> list[Array]:
@@ -109,7 +111,8 @@ class Portable:
         >>> RMSprop().get_weights()
         [array(0), array(0.001, dtype=float32)]
         """
-        return weights.signed(self._core, weights.arrays(self._core))
+        with self._core.lock:
+            return weights.signed(self._core, weights.arrays(self._core))
 
     def set_weights(self, values: Iterable[Any]) -> None:
         """Replace the optimizer's state, all or nothing.
@@ -132,7 +135,9 @@ class Portable:
         >>> optimizer.iterations, optimizer.learning_rate
         (7, 0.5)
         """
-        weights.replace(self._core, list(values))
+        fresh = list(values)
+        with self._core.lock:
+            weights.replace(self._core, fresh)
 
     def rebind(self, new_variables: Any) -> None:
         """Move all state to other arrays, by name if both sides have names, else by position.
@@ -158,7 +163,7 @@ class Portable:
         """
         if self._core.stepper is None:
             raise StateError("the optimizer has no variables yet; call build(variables).")
-        with self._core.stepper.lock:
+        with self._core.lock:
             self._core.stepper = weights.moved(self._core.stepper, collect(new_variables))
 
     def finalize_variable_values(self, trainable_variables: Any = None) -> None:
@@ -179,7 +184,7 @@ class Portable:
         >>> optimizer.finalize_variable_values()
         """
         if self._core.settings.use_ema and self._core.stepper is not None:
-            with self._core.stepper.lock:
+            with self._core.lock:
                 weights.finalize(self._core.stepper, trainable_variables)
 
     def get_config(self) -> dict[str, Any]:
@@ -224,7 +229,8 @@ class Portable:
         return cls(**arguments)
 
     def __getstate__(self) -> dict[str, Any]:
-        return weights.pickled(self._core)
+        with self._core.lock:
+            return weights.pickled(self._core)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state["config"])  # type: ignore[misc]

@@ -1,11 +1,12 @@
 """A step as a program: rows of (compiled function, addresses) that one compiled call carries out.
 
 Rows of one phase may run on any thread in any order; a phase begins when the one before has ended.
-Nothing in here knows RMSprop; the functions that the rows name come from `kernels` and `norms`.
+Nothing in here knows RMSprop; the functions that the rows name come from `kernels`.
 """
 
 import platform
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -105,29 +106,49 @@ def _swap(typingctx, address, old, new):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _set_mode(typingctx, add, restore):  # type: ignore[no-untyped-def]
-    """Add the flush bits to this thread's floating-point mode, or restore it; return the old."""
+def _enter_mode(typingctx, flush):  # type: ignore[no-untyped-def]
+    """Let this thread flush subnormal numbers, or keep them; return the mode it had."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        word, slot, save, load = _mode_access(builder)
         if not FLUSH_BITS:
-            return args[1]
-        word = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [_ANY_POINTER])
-        slot = cgutils.alloca_once(builder, word)
+            return word(0)
         pointer = builder.bitcast(slot, _ANY_POINTER)
-        save = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.stmxcsr")
-        load = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.ldmxcsr")
         builder.call(save, [pointer])
         old = builder.load(slot)
-        flushing = builder.or_(old, word(FLUSH_BITS))
-        restored = builder.trunc(args[1], word)
-        builder.store(
-            builder.select(builder.trunc(args[0], ir.IntType(1)), flushing, restored), slot
-        )
+        kept = builder.and_(old, word(~FLUSH_BITS & 0xFFFFFFFF))
+        changed = builder.select(args[0], builder.or_(old, word(FLUSH_BITS)), kept)
+        builder.store(changed, slot)
         builder.call(load, [pointer])
-        return builder.zext(old, ir.IntType(64))
+        return old
 
-    return types.int64(types.boolean, types.int64), codegen
+    return types.uint32(types.boolean), codegen
+
+
+@intrinsic
+def _leave_mode(typingctx, old):  # type: ignore[no-untyped-def]
+    """Give this thread the mode it had."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        _, slot, _, load = _mode_access(builder)
+        if FLUSH_BITS:
+            builder.store(args[0], slot)
+            builder.call(load, [builder.bitcast(slot, _ANY_POINTER)])
+        return context.get_dummy_value()
+
+    return types.void(types.uint32), codegen
+
+
+def _mode_access(builder: Any) -> tuple[Any, Any, Any, Any]:
+    """Return the type of MXCSR, a place for it, and LLVM's functions to save and load it."""
+    word = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [_ANY_POINTER])
+    names = ("llvm.x86.sse.stmxcsr", "llvm.x86.sse.ldmxcsr")
+    save, load = (
+        cgutils.get_or_insert_function(builder.module, kind, name) if FLUSH_BITS else None
+        for name in names
+    )
+    return word, cgutils.alloca_once(builder, word), save, load
 
 
 if platform.system() == "Windows":
@@ -181,12 +202,11 @@ def make_help(stamp: str) -> Function:
     def help_(table, width, state, flush):  # type: ignore[no-untyped-def]
         if stamp == "":
             return
-        old = _set_mode(True, 0) if flush else 0
+        old = _enter_mode(flush)
         while _load(state) != 0:
             _share(table, width, state)
             _give_way()
-        if flush:
-            _set_mode(False, old)
+        _leave_mode(old)
 
     return help_
 
@@ -199,7 +219,7 @@ def make_drive(stamp: str) -> Function:
             return
         ends, counter = words(phases), words(counters)
         flush, alone = mode & np.uint64(1) != 0, mode & np.uint64(2) != 0
-        old = _set_mode(True, 0) if flush else 0
+        old = _enter_mode(flush)
         if alone:
             for ticket in range(np.int64(ends[count - np.uint64(1)])):
                 _run(table, width, ticket)
@@ -217,8 +237,8 @@ def make_drive(stamp: str) -> Function:
                     _give_way()
             _store(state, 0)
         counter[0] += counter[1]
-        if flush:
-            _set_mode(False, old)
+        counter[2] += np.uint64(1)
+        _leave_mode(old)
 
     return drive
 

@@ -89,6 +89,13 @@ def checked_rate(value: Any) -> float:
     return number
 
 
+def called(rate: Any) -> Any:
+    """Return what a callable without arguments gives; a schedule stays, for the step to ask."""
+    if isinstance(rate, LearningRateSchedule) or not callable(rate):
+        return rate
+    return checked_rate(rate())
+
+
 def scheduled(
     row: Dialect, schedule: LearningRateSchedule, calls: int, dtype: "np.dtype[Any]"
 ) -> float:

@@ -41,8 +41,8 @@ def _libm() -> Any:
 
 @contextlib.contextmanager
 def flushing(active: bool) -> Iterator[None]:
-    """Let this thread's processor flush subnormal operands and results, as TensorFlow does."""
-    if not (active and HARDWARE_FLUSH):
+    """Let this thread's processor flush subnormal numbers, as TensorFlow does, or keep them."""
+    if not HARDWARE_FLUSH:
         yield
         return
     library = _libm()
@@ -51,7 +51,7 @@ def flushing(active: bool) -> Iterator[None]:
     library.fegetenv(saved)
     library.fegetenv(changed)
     word = ctypes.c_uint32.from_buffer(changed, _MXCSR)
-    word.value |= FLUSH_BITS
+    word.value = word.value | FLUSH_BITS if active else word.value & ~FLUSH_BITS
     library.fesetenv(changed)
     try:
         yield

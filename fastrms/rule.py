@@ -77,6 +77,7 @@ def make_condition(fit: Function, smaller: Function) -> Function:
     """Write what happens to a gradient before the update: unscale, accumulate, clip."""
 
     def condition(gradient, accumulator, clip, hyper, variant):  # type: ignore[no-untyped-def]
+        gradient = fit(gradient, variant)
         if variant.scaled:
             gradient = fit(gradient / hyper.loss_scale, variant)
         if variant.accumulate or variant.accumulated:
@@ -134,7 +135,9 @@ def make_update(fit: Function, mean: Function, step: Function) -> Function:
     """Write one RMSprop update of one weight."""
 
     def update(variable, gradient, slots, hyper, variant):  # type: ignore[no-untyped-def]
-        velocity, momentum, average_gradient = slots
+        variable, gradient = fit(variable, variant), fit(gradient, variant)
+        velocity, momentum = fit(slots.velocity, variant), fit(slots.momentum, variant)
+        average_gradient = fit(slots.average_gradient, variant)
         if variant.coupled_decay:
             gradient = fit(gradient + fit(hyper.weight_decay * variable, variant), variant)
         if variant.decoupled_decay:
@@ -189,7 +192,7 @@ def make_average(fit: Function) -> Function:
     """Write the exponential moving average of a variable."""
 
     def average(old, variable, hyper, variant):  # type: ignore[no-untyped-def]
-        kept = fit(hyper.ema_momentum * old, variant)
+        kept = fit(hyper.ema_momentum * fit(old, variant), variant)
         return fit(kept + fit(hyper.one_minus_ema_momentum * variable, variant), variant)
 
     return average

@@ -14,7 +14,8 @@ _ALIGNMENT = 64
 
 def aligned(size: int, dtype: np.dtype[Any]) -> Array:
     """Return zeros that begin on a cache line."""
-    raw = np.zeros(size * dtype.itemsize + _ALIGNMENT, np.uint8)
+    # A bytearray cannot be resized while it is viewed, unlike an array of NumPy's own.
+    raw = np.frombuffer(bytearray(size * dtype.itemsize + _ALIGNMENT), np.uint8)
     first = -raw.ctypes.data % _ALIGNMENT
     return raw[first : first + size * dtype.itemsize].view(dtype)
 
@@ -32,6 +33,11 @@ class State:
     variables: Variables
     velocity_start: float
     slots: dict[tuple[str, int], Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        arrays = self.variables.arrays
+        self.shapes: list[tuple[int, ...]] = [a.shape for a in arrays]
+        self._columns = [a.flags.f_contiguous and not a.flags.c_contiguous for a in arrays]
 
     def create(self, names: list[str], indices: list[int]) -> None:
         """Add the slots that do not exist yet, in arenas, slot by slot."""
@@ -53,10 +59,9 @@ class State:
             self.slots[name, i] = slot
 
     def shaped(self, name: str, index: int) -> Array:
-        """View a slot in its variable's shape and memory order."""
-        variable = self.variables.arrays[index]
-        columns = variable.flags.f_contiguous and not variable.flags.c_contiguous
-        return self.slots[name, index].reshape(variable.shape, order="F" if columns else "C")
+        """View a slot in the shape and order that its variable had when it was built."""
+        slot, shape = self.slots[name, index], self.shapes[index]
+        return slot.reshape(shape, order="F") if self._columns[index] else slot.reshape(shape)
 
     def extents(self) -> list[tuple[int, int]]:
         """Return the byte ranges of all slots."""

@@ -1,8 +1,5 @@
 """From the arguments of `apply` to one carried-out step: all checks first, then one call."""
 
-import os
-import threading
-import weakref
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -13,7 +10,7 @@ from fastrms.arguments import Settings
 from fastrms.dialects.fields import Dialect
 from fastrms.engines import ReferencePlan
 from fastrms.errors import GradientError, VariableError
-from fastrms.layout import facts_of, layout_is_known
+from fastrms.layout import facts_of, halves_in_hardware, layout_is_known
 from fastrms.rates import scheduled
 from fastrms.schedules import LearningRateSchedule
 from fastrms.state import State
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
 
 AnyPlan: TypeAlias = "Plan | ReferencePlan"
 _MOST_PLANS = 16
-_FORK_PATIENCE = 10.0
 
 
 class Stepper:
@@ -38,23 +34,18 @@ class Stepper:
         self.row, self.settings, self.variables = row, settings, variables
         self.state = State(variables, row.velocity_start)
         self.shop = Workshop(row, settings, variables, self.state, undecayed)
-        self.counter = np.zeros(2, np.uint64)
+        self.counter = np.zeros(3, np.uint64)  # calls, what a step adds to them, steps carried out
         self.counter[1] = row.counts == "every step" or settings.decay > 0
-        self.lock = threading.Lock()
-        self.shapes: list[tuple[int, ...]] = [a.shape for a in variables.arrays]
         self.dtypes = [a.dtype for a in variables.arrays]
-        self._columns = [
-            a.flags.f_contiguous and not a.flags.c_contiguous for a in variables.arrays
-        ]
         self._facts = [facts_of(a, order_of(a)) for a in variables.arrays]
         self._plans: dict[tuple[str, tuple[bool, ...]], AnyPlan] = {}
         self._present: dict[str, tuple[bool, ...]] = {}
         self._advanced: tuple[Any, ...] | None = None
         self.last_rate: float | None = None  # what a schedule gave the last step
         self._scheduled: float | None = None  # what it gives the coming one
-        self._compiled = not config.DISABLE_JIT
-        self._swift = layout_is_known()
-        _alive.add(self)
+        half = any(dtype == np.float16 for dtype in self.dtypes)
+        self._compiled = not config.DISABLE_JIT and (halves_in_hardware() or not half)
+        self._swift = layout_is_known() and self._compiled
 
     @property
     def calls(self) -> int:
@@ -66,14 +57,14 @@ class Stepper:
         self.counter[0] = value
 
     @property
+    def carried_out(self) -> int:
+        """How many steps were carried out here, counted by the row or not."""
+        return int(self.counter[2])
+
+    @property
     def iterations(self) -> int:
         """How many updates were made: calls divided by the accumulation steps."""
         return self.calls // (self.settings.gradient_accumulation_steps or 1)
-
-    def slot(self, name: str, index: int) -> Array:
-        """Return a slot in the shape its variable had when it was built."""
-        slot, shape = self.state.slots[name, index], self.shapes[index]
-        return slot.reshape(shape, order="F") if self._columns[index] else slot.reshape(shape)
 
     def create_slots(self, indices: list[int]) -> None:
         """Create the slots of some variables; moving averages may start as the variables."""
@@ -145,22 +136,28 @@ class Stepper:
         gradients, given = lists
         if found < 0 or tuple(g is not None for g in gradients) != plan.present:
             return self._check_slowly(mode, gradients, given)
+        for index in plan.attention[:found].tolist():
+            gradients[index] = self.shop.as_array(index, gradients[index])
+        # Reading a foreign gradient ran code that is not ours: look again before any address.
+        found = plan.look(gradients, given)
+        if found < 0:
+            return self._check_slowly(mode, gradients, given)
         indices = plan.attention[:found].tolist()
         for index, array in [(i, self.shop.gradient(i, gradients[i])) for i in indices]:
             plan.put(index, array)
-        if any(type(gradients[i]) is not np.ndarray for i in indices):
-            self.require_unchanged()  # reading a foreign gradient ran code that is not ours
         return plan
 
     def _check_slowly(self, mode: str, gradients: list[Any], given: list[Any] | None) -> AnyPlan:
         """Check every array through Python; find or build the plan of this step."""
         self.require_unchanged()
-        ordered = gradients if given is None else self._ordered(gradients, given)
+        ordered = gradients[:] if given is None else self._ordered(gradients, given)
         present = tuple(g is not None for g in ordered)
         self._require_some(present)
         indices = [i for i, p in enumerate(present) if p]
-        checked = [(i, self.shop.gradient(i, ordered[i])) for i in indices]
+        for i in indices:
+            ordered[i] = self.shop.as_array(i, ordered[i])
         self.require_unchanged()  # reading a foreign gradient ran code that is not ours
+        checked = [(i, self.shop.gradient(i, ordered[i])) for i in indices]
         plan = self._plan(mode, present)
         for index, array in checked:
             plan.put(index, array)
@@ -212,18 +209,27 @@ class Stepper:
 
     def _plan(self, mode: str, present: tuple[bool, ...]) -> AnyPlan:
         """Return the plan of a kind of step, built on first use."""
-        self._present[mode] = present
         plan = self._plans.get((mode, present))
-        if plan is not None:
-            return plan
-        known = len(self.state.slots)
-        indices = [i for i, p in enumerate(present) if p]
-        self.create_slots(indices)
-        if len(self.state.slots) != known or len(self._plans) >= _MOST_PLANS:
+        if plan is None:
+            plan = self._built(mode, present)
+            self._plans[mode, present] = plan
+        self._present[mode] = present
+        return plan
+
+    def _built(self, mode: str, present: tuple[bool, ...]) -> AnyPlan:
+        """Build a plan; slots that it needs first come to be with it, or not at all."""
+        known = set(self.state.slots)
+        try:
+            self.create_slots([i for i, p in enumerate(present) if p])
+            phases = self._phases(mode, present)
+            kind = _compiled_plan() if self._compiled else ReferencePlan
+            plan = kind(self.shop, phases, present, self.counter)
+        except BaseException:
+            for key in set(self.state.slots) - known:
+                del self.state.slots[key]
+            raise
+        if len(self.state.slots) != len(known) or len(self._plans) >= _MOST_PLANS:
             self._plans.clear()
-        phases = self._phases(mode, present)
-        kind = _compiled_plan() if self._compiled else ReferencePlan
-        self._plans[mode, present] = plan = kind(self.shop, phases, present, self.counter)
         return plan
 
     def _phases(self, mode: str, present: tuple[bool, ...]) -> list[list[Item]]:
@@ -246,33 +252,3 @@ def _compiled_plan() -> "type[Plan]":
     from fastrms.plan import Plan
 
     return Plan
-
-
-_alive: "weakref.WeakSet[Stepper]" = weakref.WeakSet()
-_held: list[Stepper] = []
-
-
-def _before_fork() -> None:
-    """Wait for the steps of other threads to end: a child has no threads to end them."""
-    steppers = sorted(_alive.copy(), key=id)
-    _held[:] = [s for s in steppers if s.lock.acquire(timeout=_FORK_PATIENCE)]
-
-
-def _after_fork() -> None:
-    """Let steps go on."""
-    for stepper in _held:
-        stepper.lock.release()
-    _held.clear()
-
-
-def _after_fork_in_child() -> None:
-    """Let steps go on; a lock that the child's one thread does not hold is nobody's."""
-    _after_fork()
-    for stepper in _alive.copy():
-        stepper.lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
-    )

@@ -1,6 +1,7 @@
 """A pool of threads that wait, without spinning, for programs to share."""
 
 import atexit
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -34,34 +35,43 @@ def _from_environment() -> int:
     return _checked(int(text) if text.isdecimal() else text, "FASTRMS_NUM_THREADS")
 
 
+# A compiled function, its arguments, and the arrays that these are addresses of.
+Job = tuple[Callable[..., Any], tuple[Any, ...], tuple[Any, ...]]
+
+
 class _Worker:
     """One thread, asleep on a lock until there is a program to help with."""
 
     def __init__(self) -> None:
         self.gate = threading.Lock()
         self.gate.acquire()
-        self.job: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
+        self.ending = False
+        self.jobs: list[Job] = []
         self.thread = threading.Thread(target=self._run, daemon=True, name="fastrms")
         self.thread.start()
 
     def _run(self) -> None:
-        """Help with the latest program whenever the gate opens; end when there is none."""
-        while True:
+        """Help with the latest program whenever the gate opens, then forget it."""
+        while not self.ending:
             self.gate.acquire()
-            job = self.job
-            if job is None:
-                return
-            job[0](*job[1])
+            with contextlib.suppress(IndexError):
+                self._help(self.jobs.pop())
 
-    def wake(self, job: tuple[Callable[..., Any], tuple[Any, ...]] | None) -> None:
-        """Offer a program; a worker that is still awake takes it on its next round."""
-        self.job = job
+    @staticmethod
+    def _help(job: Job) -> None:
+        """Help with one program."""
+        job[0](*job[1])
+
+    def wake(self, job: Job | None) -> None:
+        """Offer a program, or end the thread; one that is still awake looks again by itself."""
+        if job is None:
+            self.ending = True
+        else:
+            self.jobs[:] = [job]
         if self.gate.locked():
-            try:
+            # Another thread may open the gate first: the worker is awake, which is all we want.
+            with contextlib.suppress(RuntimeError):
                 self.gate.release()
-            except RuntimeError:
-                # Another thread opened the gate first: the worker is awake, which is all we want.
-                return
 
 
 class Pool:
@@ -85,7 +95,7 @@ class Pool:
             self._count = count
             self._stop(keep=count - 1)
 
-    def offer(self, job: tuple[Callable[..., Any], tuple[Any, ...]]) -> None:
+    def offer(self, job: Job) -> None:
         """Wake the workers for a program that its owner is about to open."""
         if len(self._workers) != self.count - 1:
             with self._lock:

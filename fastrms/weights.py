@@ -1,23 +1,25 @@
 """An optimizer's state as lists of arrays, as configuration, as a pickle, on other variables."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastrms import locks
 from fastrms.arguments import Settings
 from fastrms.dialects.fields import Dialect
 from fastrms.errors import StateError, VariableError
 from fastrms.rates import scheduled, written
 from fastrms.schedules import LearningRateSchedule
 from fastrms.stepper import Stepper
-from fastrms.variables import Variables, flatten
+from fastrms.variables import Variables, flatten, require_apart, require_variable
 
 Array = NDArray[Any]
 
 
-@dataclass
+@dataclass(eq=False)
 class Core:
     """What an optimizer is: its dialect, its hyperparameters, and, once built, its state."""
 
@@ -27,6 +29,10 @@ class Core:
     stepper: Stepper | None = None
     calls_before_build: int = 0
     excluded: tuple[list[Any], list[str]] = field(default_factory=lambda: ([], []))
+    stepping: bool = False
+
+    def __post_init__(self) -> None:
+        self.lock = locks.new(self)
 
 
 def _scalars(core: Core) -> dict[str, Any]:
@@ -70,7 +76,7 @@ def arrays(core: Core) -> list[Array]:
     scalars = _scalars(core)
     stepper = core.stepper
     return [
-        scalars[name] if index is None or stepper is None else stepper.slot(name, index)
+        scalars[name] if index is None or stepper is None else stepper.state.shaped(name, index)
         for name, index in layout(core)
     ]
 
@@ -164,16 +170,16 @@ def moved(stepper: Stepper, variables: Variables) -> Stepper:
     arranged = [variables.arrays[k] for k in order]
     for i, array in enumerate(arranged):
         known = old.arrays[i]
-        if array.shape != stepper.shapes[i] or array.dtype != stepper.dtypes[i]:
+        if array.shape != stepper.state.shapes[i] or array.dtype != stepper.dtypes[i]:
             raise VariableError(
                 f"variable {old.label(i)} has shape {array.shape} and dtype {array.dtype}; rebind "
-                f"needs {stepper.shapes[i]} and {stepper.dtypes[i]} (now {known.shape})."
+                f"needs {stepper.state.shapes[i]} and {stepper.dtypes[i]} (now {known.shape})."
             )
     target = Variables(arranged, old.names, old.named)
     result = Stepper(stepper.row, stepper.settings, target, stepper.shop.undecayed)
     for name, index in stepper.state.slots:
         result.state.create([name], [index])
-        result.state.shaped(name, index)[...] = stepper.slot(name, index)
+        result.state.shaped(name, index)[...] = stepper.state.shaped(name, index)
     result.calls, result.last_rate = stepper.calls, stepper.last_rate
     return result
 
@@ -260,6 +266,9 @@ def unpickle(core: Core, state: dict[str, Any]) -> None:
     if "variables" not in state:
         return
     found, known, named, undecayed, slots = state["variables"]
+    for array, name in zip(found, known, strict=True):
+        require_variable(array, repr(name))
+    require_apart(found, [repr(name) for name in known])
     variables = Variables(found, known, named)
     stepper = Stepper(core.row, core.settings, variables, undecayed)
     for (name, index), values in slots.items():
@@ -267,3 +276,13 @@ def unpickle(core: Core, state: dict[str, Any]) -> None:
         stepper.state.shaped(name, index)[...] = values
     stepper.calls, stepper.last_rate = state["calls"], state["last_rate"]
     core.stepper = stepper
+
+
+def undecayed(core: Core, variables: Variables) -> frozenset[int]:
+    """Return the variables that `exclude_from_weight_decay` named."""
+    arrays, patterns = core.excluded
+    found = {variables.index(a) for a in arrays} - {None}
+    for i, name in enumerate(variables.names):
+        if any(re.search(pattern, name) for pattern in patterns):
+            found.add(i)
+    return frozenset(i for i in found if i is not None)

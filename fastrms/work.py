@@ -85,33 +85,31 @@ class Workshop:
         stand_in = self.stand_ins.get(index)
         return flat(self.variables.arrays[index]) if stand_in is None else stand_in
 
-    def _target(self, index: int) -> dict[str, bool]:
-        """Return the choices that a variable's dtype makes."""
+    def target(self, index: int) -> Variant:
+        """Return the choices that a variable's dtype makes, and none besides."""
         half = self.variables.arrays[index].dtype == np.float16
         soft = self.row.flushes_subnormals and not HARDWARE_FLUSH
-        return {"half": half, "flush": soft and not half}
+        return Variant(update=False, half=half, flush=soft and not half)
 
     def before_norm(self, index: int) -> Variant:
         """Return the conditioning that a gradient has had when its norm is taken."""
         settings, kinds = self.settings, list(self.acting)
-        return Variant(
-            update=False,
+        return self.target(index)._replace(
             scaled=settings.loss_scale_factor is not None,
             accumulated=bool(settings.gradient_accumulation_steps),
             value_first=kinds[0] == "value" and len(kinds) > 1,
-            **self._target(index),
         )
 
     def variant(self, index: int, mode: str) -> Variant:
         """Return the variant of the rule for one variable in one kind of step."""
-        settings, target = self.settings, self._target(index)
+        settings, target = self.settings, self.target(index)
         shifts = self.row.average is not None and self.row.average.shifts_past_none
         ema = settings.use_ema and not shifts
         if mode in (IDLE, CLEAR):
-            return Variant(update=False, ema=ema, accumulated=mode == CLEAR, **target)
+            return target._replace(ema=ema, accumulated=mode == CLEAR)
         scaled = settings.loss_scale_factor is not None
         if mode == ACCUMULATE:
-            return Variant(update=False, accumulate=True, ema=ema, scaled=scaled, **target)
+            return target._replace(accumulate=True, ema=ema, scaled=scaled)
         choices = set(self.row.form.choices(self.has_momentum, settings.centered))
         coupled = "coupled_decay" in choices
         decays = settings.weight_decay is not None and index not in self.undecayed
@@ -119,8 +117,9 @@ class Workshop:
         if decays and not (coupled and settings.weight_decay == 0):
             choices.add("coupled_decay" if coupled else "decoupled_decay")
         kinds, kind = list(self.acting), self.norm_kind
-        return Variant(
+        return target._replace(
             **dict.fromkeys(choices, True),
+            update=True,
             centered=settings.centered,
             momentum=self.has_momentum,
             ema=ema,
@@ -130,7 +129,6 @@ class Workshop:
             factor=kind is not None,
             divisor=kind in (LEAVE_BELOW, EACH),
             value_last="value" in kinds[-1:],
-            **target,
         )
 
     def item(self, index: int, mode: str) -> Item:
@@ -152,7 +150,7 @@ class Workshop:
                     f"{self.variables.arrays[i].shape}, which the real system cannot do either "
                     f"({average.size} elements). Give every variable a gradient, or use keras-3."
                 )
-        variants = [Variant(update=False, ema=True, **self._target(i)) for i, _ in pairs]
+        variants = [self.target(i)._replace(ema=True) for i, _ in pairs]
         return [
             Item(i, variant, {"variable": self.flat(i), "average": average})
             for (i, average), variant in zip(pairs, variants, strict=True)
@@ -161,14 +159,14 @@ class Workshop:
     def gradient(self, index: int, value: Any) -> Array:
         """Return a gradient as flat elements in its variable's dtype and memory order."""
         variable = self.variables.arrays[index]
-        array = self._as_array(index, value, variable)
+        array = self.as_array(index, value)
         self._require_apart(index, array)
         plain = array.dtype == variable.dtype and array.dtype.isnative and array.flags.aligned
         contiguous = array.flags.c_contiguous and variable.flags.c_contiguous
         contiguous |= array.flags.f_contiguous and variable.flags.f_contiguous
         contiguous |= array.flags.c_contiguous and is_strided(variable)
         if plain and contiguous:
-            return flat(np.asarray(array))
+            return flat(array)
         if index not in self.cast:
             self.cast[index] = aligned(variable.size, variable.dtype)
         columns = variable.flags.f_contiguous and not variable.flags.c_contiguous
@@ -177,9 +175,9 @@ class Workshop:
             np.copyto(view, array, casting="unsafe")
         return self.cast[index]
 
-    def _as_array(self, index: int, value: Any, variable: Array) -> Array:
+    def as_array(self, index: int, value: Any) -> Array:
         """Return a gradient as an array of its variable's shape."""
-        label = self.variables.label(index)
+        label, variable = self.variables.label(index), self.variables.arrays[index]
         array: Array = value
         if not isinstance(value, np.ndarray | np.generic):
             array = self._converted(label, value, variable)
@@ -188,7 +186,7 @@ class Workshop:
                 f"the gradient of variable {label} is a masked array, whose mask a step cannot "
                 f"heed; valid: an array of shape {variable.shape}. Use .filled(0), for example."
             )
-        array = np.asanyarray(array)
+        array = np.asarray(array)
         if array.dtype.kind != "f":
             raise GradientError(
                 f"the gradient of variable {label} has dtype {array.dtype}; valid: float16, "

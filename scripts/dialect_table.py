@@ -100,8 +100,9 @@ def details() -> Iterator[str]:
         yield f"\n## {row.name}\n"
         yield f"{row.systems}. Source: {row.source}.\n"
         for name, item in vars(row).items():
-            if name not in ("name", "systems", "source", "arguments"):
-                yield f"- {name}: {value(item)}"
+            if name not in ("name", "systems", "source", "arguments", "evidence"):
+                seen = row.evidence.get(name)
+                yield f"- {name}: {value(item)}" + (f" ({seen})" if seen else "")
         yield ""
         yield from arguments(row)
 

@@ -3,8 +3,9 @@
     python scripts/pack_goldens.py tests/goldens RAW_FOLDER [RAW_FOLDER ...] [--systems NAME]
 
 A RAW_FOLDER holds `index.json` and the recorded cases as the recorders in `scripts/recorders`
-write them; a later folder adds the cases that earlier ones do not have. Each system becomes `<system>.json` (the cases and
-where their arrays lie) and `<system>.npz` (one flat array per dtype, equal arrays stored once).
+write them; a later folder adds the cases that earlier ones do not have. Each system becomes
+`<system>.json` (the cases and where their arrays lie) and `<system>.npz` (one flat array per
+dtype, equal arrays stored once).
 """
 
 import argparse

@@ -148,3 +148,31 @@ def says_all(message: str, parts: Any) -> None:
     for part in parts:
         assert re.search(part, message), f"{part!r} is not in: {message}"
     assert len(message) < 700
+
+
+LARGE = 300_000  # several chunks, and enough bytes for threads
+CLIPPED: dict[str, Any] = {"momentum": 0.9, "centered": True, "global_clipnorm": 5.0}
+
+
+def scene(seed: int = 0, size: int = LARGE, **options: Any) -> tuple[fastrms.RMSprop, Any, Any]:
+    """Return an optimizer with its variables and gradients, one step made."""
+    variables = [numbers(size, "float32", seed), numbers((3, 5), "float64", seed)]
+    gradients = [numbers(v.shape, v.dtype, seed + 1) for v in variables]
+    optimizer = fastrms.RMSprop(**{"learning_rate": 0.01, **CLIPPED, **options})
+    optimizer.apply(gradients, variables)
+    return optimizer, variables, gradients
+
+
+def bits(optimizer: fastrms.RMSprop, variables: Any) -> str:
+    """Hash variables and state."""
+    return digest([*variables, *optimizer.get_weights()])
+
+
+def references(steps: int, size: int = LARGE, **options: Any) -> list[str]:
+    """Return the hashes after each number of steps."""
+    optimizer, variables, gradients = scene(size=size, **options)
+    found = ["", bits(optimizer, variables)]
+    for _ in range(steps):
+        optimizer.apply(gradients)
+        found.append(bits(optimizer, variables))
+    return found

@@ -326,7 +326,8 @@ def distances(case: Case, trace: Trace) -> dict[str, Distance]:
     recorded = case.arrays["it"]
     add("iterations", counts.astype(recorded.dtype), recorded)
     if len(trace.weights[-1]) != case.about["n_weights"]:
-        found["counters"].wrong.append(f"{len(trace.weights[-1])} weights")
+        counters = found.setdefault("counters", Distance())
+        counters.wrong.append(f"{len(trace.weights[-1])} weights")
     for i in range(case.count if trace.final is not None else 0):
         add(f"final variable {i}", (trace.final or [])[i], case.arrays[f"pfinal{i}"])
     return found

@@ -59,6 +59,7 @@ def public_callables():
         not in (
             "Dialect",
             "Argument",
+            "Settings",
             "update",
             "settle",
             "fixed",

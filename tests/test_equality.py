@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,15 +75,17 @@ def inputs(dtype: str, shapes: Any = SIZES) -> list[Any]:
     return [battery.odd_numbers(shape, dtype, k) for k, shape in enumerate(shapes)]
 
 
-@pytest.mark.parametrize(("dialect", "options"), list(battery.combinations()))
+# What "momentum_centered" covers is left out: each variant compiles for a while.
+FLOAT32 = list(battery.combinations(*(name for name in battery.OPTIONS if name != "centered")))
+
+
+@pytest.mark.parametrize(("dialect", "options"), FLOAT32)
 def test_compiled_steps_equal_the_reference(dialect: str, options: str) -> None:
     expected = run(dialect, options, inputs("float32"), compiled=False)
     assert_same(run(dialect, options, inputs("float32")), expected, "float32")
 
 
-WIDTHS = list(
-    battery.combinations("plain", "momentum_centered", "both_clips", "ema_accumulated_clipped")
-)
+WIDTHS = list(battery.combinations("momentum_centered", "both_clips", "ema_accumulated_clipped"))
 
 
 @pytest.mark.parametrize(("dialect", "options"), WIDTHS)
@@ -165,8 +168,6 @@ print(compiled, hashes)
 
 
 def test_a_process_without_jit_runs_the_reference_and_gives_the_same_bits() -> None:
-    from pathlib import Path
-
     code = JIT_CODE.format(tests=str(Path(__file__).parent))
     with_jit = battery.run_python(code)
     without = battery.run_python(code, NUMBA_DISABLE_JIT="1")

@@ -30,16 +30,13 @@ TOLERANCES = {
 }
 # Systems whose float16 arithmetic was recorded as exact, operation by operation.
 EXACT_HALF = {
-    "contrib13",
-    "k12_tf",
-    "k20_tf",
-    "k22_tf",
-    "k23_tf",
-    "tfk113_v1",
-    "tf210_v2",
-    "tf212_v2",
-    "tf210_exp",
-    "tf13_train",
+    "contrib13", "k12_tf", "k20_tf", "k22_tf", "k23_tf", "tfk113_v1", "tf210_v2", "tf212_v2",
+    "tf210_exp", "tf13_train", "k3_tensorflow", "k3_jax",
+}  # fmt: skip
+# A norm's summation order shows, and XLA divides by a constant by multiplying.
+INEXACT_HALF = {
+    "k3_tensorflow": {"float16_clipnorm"},
+    "k3_jax": {"float16_clipnorm", "float16_loss_scale_accum"},
 }
 # What the next parts of the library bring; a case leaves this list when its part arrives.
 WAITING = {
@@ -56,7 +53,8 @@ def test_replay_equals_the_recording(case: Case):
     for kind, distance in found.items():
         assert not distance.wrong
         allowed = TOLERANCES[kind]
-        if kind == "float16" and case.system in EXACT_HALF and "clip" not in case.name:
+        inexact = case.name in INEXACT_HALF.get(case.system, set())
+        if kind == "float16" and case.system in EXACT_HALF and not inexact:
             allowed = 0.0
         assert distance.scaled <= allowed
 
@@ -135,6 +133,9 @@ def test_every_row_is_recorded_or_says_why_not():
     for row in fastrms.DIALECTS.values():
         assert row.source
         assert row.golden_systems or any("not recorded" in note for note in row.notes)
+        told = {"name", "systems", "source", "golden_systems", "notes", "evidence", "slot_names"}
+        told |= {"default_name", "counts_names", "named_in_config", "rate_in_config"}
+        assert set(vars(row)) - told == set(row.evidence)
 
 
 def test_recordings_hold_numbers():

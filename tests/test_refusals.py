@@ -237,3 +237,29 @@ def test_what_cannot_be_a_variable(case: str, named: bool) -> None:
         assert not optimizer.built
         assert optimizer.iterations == 0
         assert (good == 1).all()
+
+
+@pytest.mark.parametrize("dialect", ["keras-3", "tf-keras-v2"])
+@pytest.mark.parametrize("gradient", [np.ones(4), np.ones(3, int), None, "x"], ids=repr)
+def test_a_refused_first_step_builds_nothing(dialect: str, gradient: Any) -> None:
+    optimizer, wrong, right = fastrms.RMSprop(0.05, dialect=dialect), np.ones(3), np.ones(3)
+    optimizer.iterations = 5
+    weights = battery.digest(optimizer.get_weights())
+    for variables in ([wrong], {"w": wrong}, (wrong,)):
+        with pytest.raises(GradientError):
+            optimizer.apply(
+                {"w": gradient} if isinstance(variables, dict) else [gradient], variables
+            )
+        assert not optimizer.built
+        assert (optimizer.iterations, battery.digest(optimizer.get_weights())) == (5, weights)
+    optimizer.apply([np.ones(3)], [right])
+    assert optimizer.iterations == 6
+    assert (wrong == 1).all()
+    assert (right < 1).all()
+
+
+def test_a_rate_that_fails_on_the_first_step_builds_nothing() -> None:
+    optimizer = fastrms.RMSprop(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        optimizer.apply([np.ones(3)], [np.ones(3)])
+    assert not optimizer.built

@@ -27,7 +27,9 @@ def stepped(variables: Any, gradients: Any, steps: int = 3, **options: Any) -> f
 def expected(values: list[Any], gradients: list[Any]) -> list[Any]:
     """Return the variables and weights of plain C-ordered arrays."""
     variables = [np.array(v, order="C") for v in values]
-    made = stepped(variables, [np.array(g, dtype=v.dtype) for g, v in zip(gradients, values, strict=True)])
+    made = stepped(
+        variables, [np.array(g, dtype=v.dtype) for g, v in zip(gradients, values, strict=True)]
+    )
     return [*variables, *made.get_weights()]
 
 

@@ -145,9 +145,35 @@ class Weights:
     counter_dtype: str = "int64"
 
 
+# Where the fields' values were seen, beside the row's source: cases in tests/goldens.
+RECORDED: Mapping[str, str] = {
+    "arguments": "every case's kwargs; eps_none, eps0, neg_*, err_*, momentum_gt1, accum0",
+    "form": "every case; eps, momentum_eps, centered_eps, weight_decay tell its parts apart",
+    "weights": "weight_names and w* of every case; none_first, resume, resume_legacy_weights",
+    "clipping": "clipnorm, clipnorm0, clipvalue, clip_both, global_clipnorm, neg_clipnorm",
+    "config": "get_config of every case",
+    "rho_complement_in_dtype": "rho and the bit-equal cases: 0.1 differs by 3 ulp",
+    "float32_first": "float64*, mixed_dtypes*, weight_decay_float64, decay_float64",
+    "config_in_float32": "get_config of every case",
+    "decay": "decay, resume_decay, combo; graph mode: the majority of 480 steps of a data race",
+    "counts": "it of defaults and decay",
+    "average": "ema_*, accum_ema*, ema_none_grad_same_shape",
+    "sparse": "sparse*",
+    "loss_scale": "lso*",
+    "schedules": "schedules, sched_*, *_sched, sched_set_lr, err_sched_set_lr; forms: probed",
+    "flushes_subnormals": "subnormal, subnormal_float64 (and *_momentum_centered)",
+    "velocity_start": "w* of lr after the first step",
+    "momentum_slot": "momentum0, neg_momentum, n_weights of defaults",
+    "constraints": "constraint*",
+    "none_gradients": "none_*, err_none_grad",
+    "all_none": "none_all_at_2, err_none_all",
+    "calls_rate_once": "probed: a callable is evaluated once into a variable",
+}
+
+
 @dataclass(frozen=True)
 class Dialect:
-    """How one library version writes RMSprop."""
+    """How one library version writes RMSprop; `evidence` says where a field's value was seen."""
 
     name: str
     systems: str
@@ -180,3 +206,4 @@ class Dialect:
     named_in_config: bool = True
     rate_in_config: Literal["value", "callable"] = "value"
     notes: tuple[str, ...] = field(default=())
+    evidence: Mapping[str, str] = field(default_factory=lambda: RECORDED)

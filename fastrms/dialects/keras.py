@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from fastrms.dialects.fields import (
+    RECORDED,
     Argument,
     Average,
     Clipping,
@@ -68,6 +69,7 @@ KERAS_0 = replace(
     flushes_subnormals=False,
     config=("lr", "rho", "epsilon", "?clipnorm", "?clipvalue"),
     notes=("not recorded: read from source",),
+    evidence=dict.fromkeys(RECORDED, "read in the source, not recorded"),
 )
 
 TF_CONTRIB = replace(

@@ -38,18 +38,22 @@ def make_traffic(variant: Variant) -> Callable[..., None]:
         average_gradients = carray(pointer(like, row[7]), (n,))
         averages = carray(pointer(like, row[8]), (n,))
         for i in range(n):
-            mixed = (gradients[i] if updates else variables[i]) & mask
+            # All loads come first: a load behind a store to the same place in another page waits.
+            variable = variables[i]
+            mixed = (gradients[i] if updates else variable) & mask
+            velocity = velocities[i] if updates else mixed
+            momentum = momenta[i] if has_momentum else mixed
+            average_gradient = average_gradients[i] if centered else mixed
+            average = averages[i] if ema else mixed
             if updates:
-                velocities[i] ^= mixed
-                if has_momentum:
-                    momenta[i] ^= mixed
-                if centered:
-                    average_gradients[i] ^= mixed
-            variable = variables[i] ^ (mixed & mask)
-            if updates:
-                variables[i] = variable
+                velocities[i] = velocity ^ mixed
+                variables[i] = variable ^ mixed
+            if has_momentum:
+                momenta[i] = momentum ^ mixed
+            if centered:
+                average_gradients[i] = average_gradient ^ mixed
             if ema:
-                averages[i] ^= variable & mask
+                averages[i] = average ^ (variable & mask)
 
     return loop
 
@@ -91,8 +95,8 @@ def _replaced(plan: Any, exchange: Callable[[int], int]) -> Any:
     table = other.rows.ctypes.data
     other._alone = (table, *plan._alone[1:5], counter.ctypes.data, plan._alone[6])
     other._shared = (table, *plan._shared[1:5], counter.ctypes.data, plan._shared[6])
-    function, arguments = plan._job
-    other._job = (function, (table, *arguments[1:]))
+    function, arguments, kept = plan._job
+    other._job = (function, (table, *arguments[1:]), (other.rows, *kept[1:]))
     other._counter = counter
     return other
 

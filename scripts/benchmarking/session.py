@@ -7,7 +7,7 @@ from typing import Any
 from benchmarking import start
 from benchmarking.peers import PEERS
 from benchmarking.processes import Crew, Outcome, Plan, compare, measure
-from benchmarking.rows import PEER_BARS, PEER_CASES, SPECS, Bar, Row, Spec, peer_bar
+from benchmarking.rows import PEER_BARS, PEER_CASES, SPECS, Row, Spec, peer_bar
 from benchmarking.timing import ratio
 from benchmarking.works import Case
 
@@ -92,12 +92,9 @@ def unmeasured_peers(reason: str) -> list[Row]:
 def start_rows(plan: Plan) -> list[Row]:
     """Measure the import and the first step of fresh processes."""
     say("start: import and first step")
-    rows = [Row("import fastrms / import numba", Bar("<=", 1.2, "x"), start.import_ratios(plan))]
+    rows = [start.import_row(plan)]
     for name, arguments in (("plain", ""), ("everything on", start.EVERYTHING)):
-        cold, warm = start.first_steps(plan, arguments)
-        work = f"first step of a fresh process after import, {name}"
-        rows.append(Row(f"{work}: cold disk cache", Bar("<=", 1.5, " s"), cold))
-        rows.append(Row(f"{work}: warm disk cache", Bar("<=", 0.4, " s"), warm))
+        rows += start.first_step_rows(plan, name, arguments)
     return rows
 
 

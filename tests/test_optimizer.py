@@ -1,0 +1,72 @@
+"""The surface of `RMSprop` that Keras 3's users expect: signature, names, counters."""
+
+import inspect
+import pydoc
+
+import numpy as np
+import pytest
+
+import fastrms
+
+KERAS_3_DEFAULTS = {
+    "learning_rate": 0.001,
+    "rho": 0.9,
+    "momentum": 0.0,
+    "epsilon": 1e-07,
+    "centered": False,
+    "weight_decay": None,
+    "clipnorm": None,
+    "clipvalue": None,
+    "global_clipnorm": None,
+    "use_ema": False,
+    "ema_momentum": 0.99,
+    "ema_overwrite_frequency": None,
+    "loss_scale_factor": None,
+    "gradient_accumulation_steps": None,
+    "name": None,
+}
+
+
+def test_signature_has_keras_3s_arguments_in_order():
+    parameters = inspect.signature(fastrms.RMSprop).parameters
+    assert list(parameters)[: len(KERAS_3_DEFAULTS)] == list(KERAS_3_DEFAULTS)
+    assert parameters["dialect"].kind is inspect.Parameter.KEYWORD_ONLY
+
+
+@pytest.mark.parametrize(("name", "value"), KERAS_3_DEFAULTS.items())
+def test_help_shows_keras_3s_default(name, value):
+    shown = pydoc.render_doc(fastrms.RMSprop, renderer=pydoc.plaintext)
+    start = shown.index(name + ":")
+    assert f"= {value!r}" in shown[start : start + 120]
+
+
+def test_names_count_up_as_in_keras_3():
+    def number(name: str) -> int:
+        return int(name.removeprefix("rm_sprop").removeprefix("_") or 0)
+
+    first, second = fastrms.RMSprop().name, fastrms.RMSprop().name
+    assert number(second) == number(first) + 1
+    assert fastrms.RMSprop(name="mine").name == "mine"
+    assert fastrms.RMSprop(dialect="tf-keras-v2").name == "RMSprop"
+
+
+def test_iterations_count_updates_not_calls():
+    optimizer = fastrms.RMSprop(gradient_accumulation_steps=3)
+    variable = np.ones(4)
+    counts = []
+    for _ in range(7):
+        optimizer.apply([np.ones(4)], [variable])
+        counts.append(optimizer.iterations)
+    assert counts == [0, 0, 1, 1, 1, 2, 2]
+
+
+def test_dialect_enters_the_config_except_keras_3():
+    for name in fastrms.DIALECTS:
+        config = fastrms.RMSprop(dialect=name).get_config()
+        assert config.get("dialect") == (None if name == "keras-3" else name)
+        assert fastrms.RMSprop.from_config(config).get_config() == config
+
+
+def test_an_optimizer_names_itself_in_its_repr():
+    optimizer = fastrms.RMSprop(name="mine", dialect="torch")
+    assert repr(optimizer) == "<fastrms.RMSprop 'mine', dialect 'torch', 0 variables>"
