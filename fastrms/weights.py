@@ -1,6 +1,7 @@
 """An optimizer's state as lists of arrays, as configuration, as a pickle, on other variables."""
 
 import re
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +11,9 @@ from numpy.typing import NDArray
 from fastrms import locks
 from fastrms.arguments import Settings
 from fastrms.dialects.fields import Dialect
-from fastrms.errors import StateError, VariableError
+from fastrms.errors import PortingWarning, StateError, VariableError
 from fastrms.stepper import Stepper
-from fastrms.variables import Variables, flatten, require_apart, require_variable
+from fastrms.variables import Variables, describe, flatten, require_apart, require_variable
 
 Array = NDArray[Any]
 
@@ -264,8 +265,23 @@ def unpickle(core: Core, state: dict[str, Any]) -> None:
 def undecayed(core: Core, variables: Variables) -> frozenset[int]:
     """Return the variables that `exclude_from_weight_decay` named."""
     arrays, patterns = core.excluded
-    found = {variables.index(a) for a in arrays} - {None}
-    for i, name in enumerate(variables.names):
-        if any(re.search(pattern, name) for pattern in patterns):
-            found.add(i)
-    return frozenset(i for i in found if i is not None)
+    found = set()
+    for array in arrays:
+        index = variables.index(array)
+        if index is None:
+            raise VariableError(
+                f"exclude_from_weight_decay was given {describe(array)}, which is not among the "
+                f"variables {variables.names[:5]}; pass arrays that build() gets."
+            )
+        found.add(index)
+    for pattern in patterns:
+        matching = {i for i, name in enumerate(variables.names) if re.search(pattern, name)}
+        if not matching:
+            warnings.warn(
+                f"exclude_from_weight_decay: {pattern!r} matches no variable of "
+                f"{variables.names[:5]}, so it has no effect.",
+                PortingWarning,
+                stacklevel=6,
+            )
+        found |= matching
+    return frozenset(found)
