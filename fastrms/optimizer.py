@@ -175,7 +175,7 @@ class RMSprop(Portable):
     def exclude_from_weight_decay(
         self, var_list: Iterable[Array] | None = None, var_names: Iterable[str] | None = None
     ) -> None:
-        """Spare some variables from weight decay; call before `build`.
+        """Spare some variables from weight decay; call before `build`, which warns of no match.
 
         Parameters
         ----------

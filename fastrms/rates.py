@@ -107,6 +107,15 @@ def scheduled(
     return np.float64(rate) if wide else rate
 
 
+def shown(row: Dialect, schedule: LearningRateSchedule, calls: int, last: float | None) -> float:
+    """Return the rate that an optimizer shows: the next step's, or the last one used."""
+    if row.schedules is not None and row.schedules.shows == "last":
+        if last is not None:
+            return last
+        calls = 0  # TensorFlow evaluated it when the optimizer was made
+    return scheduled(row, schedule, calls, np.dtype(np.float32))
+
+
 def written(row: Dialect, schedule: LearningRateSchedule) -> dict[str, Any]:
     """Return a schedule's serialized form as the dialect's system writes it."""
     full = serialize(schedule)

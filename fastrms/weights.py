@@ -1,6 +1,7 @@
 """An optimizer's state as lists of arrays, as configuration, as a pickle, on other variables."""
 
 import re
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +11,11 @@ from numpy.typing import NDArray
 from fastrms import locks
 from fastrms.arguments import Settings
 from fastrms.dialects.fields import Dialect
-from fastrms.errors import StateError, VariableError
-from fastrms.rates import scheduled, written
+from fastrms.errors import PortingWarning, StateError, VariableError
+from fastrms.rates import shown, written
 from fastrms.schedules import LearningRateSchedule
 from fastrms.stepper import Stepper
-from fastrms.variables import Variables, flatten, require_apart, require_variable
+from fastrms.variables import Variables, describe, flatten, require_apart, require_variable
 
 Array = NDArray[Any]
 
@@ -47,14 +48,10 @@ def _scalars(core: Core) -> dict[str, Any]:
 
 
 def rate_of_schedule(core: Core, schedule: LearningRateSchedule) -> float:
-    """Return the rate that the optimizer shows: the next step's, or the last one used."""
+    """Return the rate that the optimizer shows."""
     stepper = core.stepper
     calls = stepper.calls if stepper else core.calls_before_build
-    if core.row.schedules is not None and core.row.schedules.shows == "last":
-        if stepper is not None and stepper.last_rate is not None:
-            return stepper.last_rate
-        calls = 0  # TensorFlow evaluated it when the optimizer was made
-    return scheduled(core.row, schedule, calls, np.dtype(np.float32))
+    return shown(core.row, schedule, calls, stepper.last_rate if stepper else None)
 
 
 def layout(core: Core) -> list[tuple[str, int | None]]:
@@ -212,8 +209,8 @@ def config(core: Core) -> dict[str, Any]:
         if key.startswith("?") and value is None:
             continue
         if isinstance(value, LearningRateSchedule) and row.schedules is not None:
-            shown = row.schedules.config != "value"
-            value = written(row, value) if shown else rate_of_schedule(core, value)
+            as_value = row.schedules.config == "value"
+            value = rate_of_schedule(core, value) if as_value else written(row, value)
         elif callable(value) and row.rate_in_config == "value":
             value = value()
         if name in row.config_in_float32 and isinstance(value, float):
@@ -281,8 +278,23 @@ def unpickle(core: Core, state: dict[str, Any]) -> None:
 def undecayed(core: Core, variables: Variables) -> frozenset[int]:
     """Return the variables that `exclude_from_weight_decay` named."""
     arrays, patterns = core.excluded
-    found = {variables.index(a) for a in arrays} - {None}
-    for i, name in enumerate(variables.names):
-        if any(re.search(pattern, name) for pattern in patterns):
-            found.add(i)
-    return frozenset(i for i in found if i is not None)
+    found = set()
+    for array in arrays:
+        index = variables.index(array)
+        if index is None:
+            raise VariableError(
+                f"exclude_from_weight_decay was given {describe(array)}, which is not among the "
+                f"variables {variables.names[:5]}; pass arrays that build() gets."
+            )
+        found.add(index)
+    for pattern in patterns:
+        matching = {i for i, name in enumerate(variables.names) if re.search(pattern, name)}
+        if not matching:
+            warnings.warn(
+                f"exclude_from_weight_decay: {pattern!r} matches no variable of "
+                f"{variables.names[:5]}, so it has no effect.",
+                PortingWarning,
+                stacklevel=6,
+            )
+        found |= matching
+    return frozenset(found)

@@ -70,3 +70,15 @@ def test_dialect_enters_the_config_except_keras_3():
 def test_an_optimizer_names_itself_in_its_repr():
     optimizer = fastrms.RMSprop(name="mine", dialect="torch")
     assert repr(optimizer) == "<fastrms.RMSprop 'mine', dialect 'torch', 0 variables>"
+
+
+def test_an_exclusion_without_effect_says_so():
+    optimizer = fastrms.RMSprop(weight_decay=0.1)
+    optimizer.exclude_from_weight_decay(var_names=["gamma"])
+    with pytest.warns(fastrms.PortingWarning, match="'gamma' matches no variable"):
+        optimizer.build({"kernel": np.ones(2)})
+    optimizer = fastrms.RMSprop(weight_decay=0.1)
+    optimizer.exclude_from_weight_decay(var_list=[np.ones(2)])
+    with pytest.raises(fastrms.VariableError, match="not among the variables"):
+        optimizer.build({"kernel": np.ones(2)})
+    assert not optimizer.built
