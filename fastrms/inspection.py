@@ -66,15 +66,6 @@ _FIRST = int(Fact.FIRST)
 
 
 @njit(**compiling.INNER)
-def _owner_unchanged(owner, facts, first):  # type: ignore[no-untyped-def]
-    """Tell whether the owner of a view's memory still has that memory."""
-    ndim, lengths, size = _field(owner, NDIM), words(_field(owner, SHAPE)), np.uint64(1)
-    for k in range(np.int64(ndim & np.uint64(0xFFFFFFFF))):
-        size *= lengths[k]
-    return _field(owner, DATA) == facts[first + 8] and size == facts[first + 9]
-
-
-@njit(**compiling.INNER)
 def _unchanged(instance, facts, first):  # type: ignore[no-untyped-def]
     """Tell whether a variable still is the array that was recorded."""
     ndim = _field(instance, NDIM) & np.uint64(0xFFFFFFFF)
@@ -83,8 +74,13 @@ def _unchanged(instance, facts, first):  # type: ignore[no-untyped-def]
     same = same and _field(instance, DESCR) == facts[first + 4]
     if not same or (_field(instance, FLAGS) & np.uint64(WATCHED)) != facts[first + 5]:
         return False
-    if facts[first + 7] != 0 and not _owner_unchanged(facts[first + 7], facts, first):
-        return False
+    owner = facts[first + 7]
+    if owner != 0:
+        lengths, size = words(_field(owner, SHAPE)), np.uint64(1)
+        for k in range(np.int64(_field(owner, NDIM) & np.uint64(0xFFFFFFFF))):
+            size *= lengths[k]
+        if _field(owner, DATA) != facts[first + 8] or size != facts[first + 9]:
+            return False
     lengths, strides = words(_field(instance, SHAPE)), words(_field(instance, STRIDES))
     for k in range(np.int64(ndim)):
         if (
@@ -132,14 +128,6 @@ def _apart(data, instance, ndim, facts, first, desk):  # type: ignore[no-untyped
     return low == np.int64(desk[12]) or starts[low] >= data + size
 
 
-@njit(**compiling.INNER)
-def _write(rows, index, data, desk):  # type: ignore[no-untyped-def]
-    """Put a gradient's address into every row that reads it."""
-    patches, places, offsets = words(desk[6]), words(desk[7]), words(desk[8])
-    for k in range(np.int64(patches[index]), np.int64(patches[index + 1])):
-        rows[np.int64(places[k]) * _WIDTH + _GRADIENT] = data + offsets[k]
-
-
 def make_look(stamp: str) -> Function:
     """Write the check of all the arrays of a step."""
 
@@ -153,6 +141,7 @@ def make_look(stamp: str) -> Function:
         desk = words(tables)
         facts, expected, accepted = words(desk[1]), words(desk[3]), words(desk[4])
         attention, rows = words(desk[5]), words(desk[9])
+        patches, places, offsets = words(desk[6]), words(desk[7]), words(desk[8])
         given = words(_field(gradients, ITEMS))
         count = 0
         for i in range(np.int64(desk[0])):
@@ -170,7 +159,8 @@ def make_look(stamp: str) -> Function:
                     continue
                 if _apart(data, instance, facts[first + 3], facts, first, desk):
                     accepted[i] = data
-                    _write(rows, i, data, desk)
+                    for k in range(np.int64(patches[i]), np.int64(patches[i + 1])):
+                        rows[np.int64(places[k]) * _WIDTH + _GRADIENT] = data + offsets[k]
                     continue
             attention[count] = np.uint64(i)
             count += 1

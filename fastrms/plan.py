@@ -214,9 +214,9 @@ class Plan:
         common = (table, width, state, self.ends.ctypes.data, len(self._ends))
         self._alone = (*common, counter.ctypes.data, flush | ALONE)
         self._shared = (*common, counter.ctypes.data, flush)
-        # What a late worker still looks at; not the plan, which would keep itself alive.
-        kept = (self.rows, self.state)
-        self._job = (program.helper(), (table, width, state, bool(flush)), kept)
+        # With what a late worker still looks at; not the plan, which would keep itself alive.
+        kept, words = (self.rows, self.state), (table, width, state, bool(flush))
+        self._job = (program.helper(), words, kept) if self.many else None
         self.address = self.desk.ctypes.data
 
     def put(self, index: int, gradient: Array) -> None:
@@ -236,7 +236,7 @@ class Plan:
         for i, stand_in in self.shop.stand_ins.items():
             variable = self.shop.variables.arrays[i]
             np.copyto(stand_in.reshape(variable.shape), variable)
-        if self.many and pool.count > 1:
+        if self._job is not None and pool.count > 1:
             pool.offer(self._job)
             self._drive(*self._shared)
         else:

@@ -95,8 +95,9 @@ def _replaced(plan: Any, exchange: Callable[[int], int]) -> Any:
     table = other.rows.ctypes.data
     other._alone = (table, *plan._alone[1:5], counter.ctypes.data, plan._alone[6])
     other._shared = (table, *plan._shared[1:5], counter.ctypes.data, plan._shared[6])
-    function, arguments, kept = plan._job
-    other._job = (function, (table, *arguments[1:]), (other.rows, *kept[1:]))
+    if plan._job is not None:
+        function, arguments, kept = plan._job
+        other._job = (function, (table, *arguments[1:]), (other.rows, *kept[1:]))
     other._counter = counter
     return other
 
