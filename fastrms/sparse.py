@@ -200,8 +200,8 @@ def prepared(shop: "Workshop", index: int, given: IndexedSlices) -> Rows:
     late = sums_first(shop)
     with reference.flushing(shop.row.flushes_subnormals), np.errstate(all="ignore"):
         values = _conditioned(shop, index, values, _before(shop, index, late))
-        total = 0.0
-        if not late and shop.norm_kind is not None:
+        total, of_sums = 0.0, late and not (shop.row.sparse and shop.row.sparse.norm_of_rows)
+        if not of_sums and shop.norm_kind is not None:
             total = sum(reference.chunk_sums(values.reshape(-1)))
         values = _clipped(shop, index, values, indices, total)
         found, sums, order = _summed(values, indices)
@@ -209,7 +209,7 @@ def prepared(shop: "Workshop", index: int, given: IndexedSlices) -> Rows:
         if squares_apart(shop):
             first = np.searchsorted(indices[order], found)
             squares = _sums(values * values, order, first).reshape(-1)
-        if late and shop.norm_kind is not None:
+        if of_sums and shop.norm_kind is not None:
             seen = shop.before_norm(index)._replace(scaled=False, rescaled=False)
             total = sum(reference.chunk_sums(_conditioned(shop, index, sums, seen).reshape(-1)))
     return Rows(found, np.ascontiguousarray(sums).reshape(-1), squares, total, finite)

@@ -117,7 +117,7 @@ class Workshop:
         return self.target(index)._replace(
             **self.unscaling(),
             accumulated=bool(settings.gradient_accumulation_steps),
-            value_first=kinds[0] == "value" and len(kinds) > 1,
+            value_first="value" in kinds[:1] and len(kinds) > 1,
         )
 
     def variant(self, index: int, mode: str) -> Variant:

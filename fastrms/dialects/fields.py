@@ -90,15 +90,16 @@ class Sparse:
     """What a gradient given as rows does.
 
     `duplicates`: repeated rows are summed "before clipping", "after clipping" or are "squared
-    apart". `untouched_*` name what happens to rows without a gradient. `value_clips_rows`:
-    clipvalue acts on rows before they are summed, whatever `duplicates` says. `means_as_sums`:
-    the running means are weighted sums, however a dense update writes them. `constrained`: a
+    apart". `untouched_*` name what happens to rows without a gradient. `norm_of_rows`: a norm is
+    that of the rows as given, whatever is clipped by it. `value_clips_rows`: clipvalue acts on
+    rows before they are summed, whatever `duplicates` says. `means_as_sums`: the running means are weighted sums, however a dense update writes them. `constrained`: a
     variable with a constraint may have such a gradient.
     """
 
     duplicates: Literal["before clipping", "after clipping", "squared apart"]
     untouched_slots: Literal["decay", "decay without momentum"]
     untouched_variable: Literal["moves", "stays", "moves with momentum"]
+    norm_of_rows: bool = False
     value_clips_rows: bool = False
     means_as_sums: bool = False
     constrained: bool = True

@@ -189,7 +189,7 @@ KERAS_3 = Dialect(
     float32_first=frozenset({"learning_rate", "weight_decay"}),
     config_in_float32=frozenset({"learning_rate"}),
     average=Average(starts_at_variable=False, dtype_complement=True),
-    sparse=Sparse("squared apart", "decay", "moves with momentum"),
+    sparse=Sparse("squared apart", "decay", "moves with momentum", norm_of_rows=True),
     loss_scale=LossScale(
         reciprocal=False,
         floor=None,

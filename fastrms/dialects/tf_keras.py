@@ -41,6 +41,7 @@ TF_KERAS_V1 = replace(
         "clipvalue": _NEGATIVE_REFUSED,
     },
     clipping=Clipping(order=("norm", "value"), zero_acts=True),
+    sparse=Sparse("before clipping", "decay", "moves", norm_of_rows=True),
 )
 
 TF_KERAS_V2 = Dialect(
