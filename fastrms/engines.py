@@ -81,7 +81,8 @@ def _results(shop: Workshop, item: Item, clip: tuple[Any, Any]) -> list[tuple[Ar
 
 def _row_results(shop: Workshop, item: Item, clip: tuple[Any, Any]) -> list[tuple[Array, Array]]:
     """Return what an item whose gradient is rows of a table changes."""
-    rows, size = item.arrays["gradient"], item.row_size
+    rows: Any = item.arrays["gradient"]
+    size = item.row_size
     arrays = {name: array for name, array in item.arrays.items() if name != "gradient"}
     places = rows.indices.astype(np.intp)
     parts = {name: array.reshape(-1, size)[places].reshape(-1) for name, array in arrays.items()}
@@ -114,8 +115,8 @@ class ReferencePlan:
         """Send every array the slow way: nothing here is compiled."""
         return -1
 
-    def put(self, index: int, gradient: Array) -> None:
-        """Set the gradient of a variable."""
+    def put(self, index: int, gradient: Any) -> None:
+        """Set the gradient of a variable, flat elements or rows."""
         for items in self.phases:
             for item in items:
                 if item.index == index:

@@ -2,27 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from numbers import Real
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastrms import weights
-from fastrms.dialects.fields import LossScale
-from fastrms.errors import ArgumentError, DialectError, StateError, VariableError
+from fastrms.errors import StateError, VariableError
 from fastrms.layout import Count
 from fastrms.optimizer import RMSprop, numbered
+from fastrms.scaling import WRAPPED, require_dynamic, require_numbers, require_scalars, rules_of
 
 Array = NDArray[Any]
-_WRAPPED = (
-    "this optimizer belongs to a LossScaleOptimizer, which alone knows by what its gradients are "
-    "scaled; valid: apply and apply_gradients of the LossScaleOptimizer. Nothing was changed."
-)
-# Arguments of every Keras optimizer; a wrapper takes them only with the value that means "off".
-_OFF = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema",
-        "ema_momentum", "ema_overwrite_frequency", "loss_scale_factor",
-        "gradient_accumulation_steps")  # fmt: skip
 
 
 @final
@@ -78,9 +69,9 @@ class LossScaleOptimizer:
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        self._rules = _rules(inner_optimizer)
-        self.dynamic = _dynamic(self._rules, inner_optimizer, kwargs)
-        _require_numbers(initial_scale, dynamic_growth_steps)
+        self._rules = rules_of(inner_optimizer)
+        self.dynamic = require_dynamic(self._rules, inner_optimizer, kwargs)
+        require_numbers(initial_scale, dynamic_growth_steps)
         self.inner_optimizer = inner_optimizer
         self.initial_scale = float(initial_scale)
         self.dynamic_growth_steps = dynamic_growth_steps if self.dynamic else None
@@ -94,7 +85,7 @@ class LossScaleOptimizer:
         core = inner_optimizer._core
         with core.lock:
             core.settings.loss_scale_factor = None
-            core.refusal, core.scaling = _WRAPPED, (self._own["dynamic_scale"], self.dynamic)
+            core.refusal, core.scaling = WRAPPED, (self._own["dynamic_scale"], self.dynamic)
             if core.stepper is not None:
                 core.stepper.scale_by(*core.scaling)
 
@@ -171,7 +162,7 @@ class LossScaleOptimizer:
         """
         core = self.inner_optimizer._core
         with core.lock:
-            if core.refusal is not _WRAPPED:
+            if core.refusal is not WRAPPED:
                 raise StateError(core.refusal)
             core.refusal = ""
             try:
@@ -182,7 +173,7 @@ class LossScaleOptimizer:
                         stepper.calls += int(stepper.counter[Count.ADDED])
                     self._adapt(stepper.stopped)
             finally:
-                core.refusal = _WRAPPED
+                core.refusal = WRAPPED
                 if core.stepper is not None:
                     core.stepper.resume()
 
@@ -248,20 +239,7 @@ class LossScaleOptimizer:
         """
         fresh, names = list(values), list(self._scalars())
         own = dict(zip(names, fresh, strict=False))
-        for name, value in own.items():
-            number = np.asarray(value)
-            least = 0 if name != "dynamic_scale" else np.finfo(np.float32).smallest_subnormal
-            whole = name in ("iterations", "step_counter")
-            if (
-                number.shape != ()
-                or number.dtype.kind not in "fiu"
-                or not least <= number <= np.finfo(np.float32).max
-                or (whole and number != np.floor(number))
-            ):
-                raise StateError(
-                    f"weight {name} of the LossScaleOptimizer is {value!r}; valid: a finite "
-                    f"{'integer' if whole else 'number'} from {least}. Nothing was changed."
-                )
+        require_scalars(own)
         if len(own) < len(names):
             raise StateError(f"{len(fresh)} weights were given; expected first {names}.")
         with self.inner_optimizer._core.lock:
@@ -301,7 +279,7 @@ class LossScaleOptimizer:
         inner = arguments.pop("inner_optimizer", None)
         if isinstance(inner, Mapping):
             inner = RMSprop.from_config(inner["config"], custom_objects)
-        return cls(inner, **arguments)  # type: ignore[arg-type]
+        return cls(inner, **arguments)
 
     def __getstate__(self) -> dict[str, Any]:
         with self.inner_optimizer._core.lock:
@@ -312,57 +290,9 @@ class LossScaleOptimizer:
             return {"inner": self.inner_optimizer, "config": arguments, "own": dict(self._own)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["inner"], **state["config"])  # type: ignore[misc]
+        self.__init__(state["inner"], **state["config"])
         self._own = dict(state["own"])
         self._set_scale(self._own["dynamic_scale"])
 
     def __repr__(self) -> str:
         return f"<fastrms.LossScaleOptimizer {self.name!r} around {self.inner_optimizer!r}>"
-
-
-def _rules(inner: Any) -> LossScale:
-    """Return the rules of the inner optimizer's dialect, or raise."""
-    if not isinstance(inner, RMSprop):
-        raise ArgumentError(
-            f"inner_optimizer={inner!r} is not valid; valid: a fastrms.RMSprop. Make one first."
-        )
-    row = inner._core.row
-    if row.loss_scale is None:
-        raise DialectError(
-            f"the dialect {row.name!r} ({row.systems}) has no LossScaleOptimizer; valid: keras-3 "
-            "and the dialects of tf.keras 2. Scale and unscale in your own code."
-        )
-    if inner._core.refusal:
-        raise ArgumentError(
-            f"inner_optimizer={inner!r} already belongs to a LossScaleOptimizer, or is stepping; "
-            "valid: an optimizer of its own. Make a new one."
-        )
-    return row.loss_scale
-
-
-def _dynamic(rules: LossScale, inner: RMSprop, given: dict[str, Any]) -> bool:
-    """Return the argument `dynamic`; refuse others."""
-    kept = dict(given)
-    dynamic = kept.pop("dynamic", True) if rules.fixed else True
-    if not isinstance(dynamic, bool):
-        raise ArgumentError(f"dynamic={dynamic!r} is not valid; valid: True or False.")
-    off = {None: None, "use_ema": False}
-    wrong = {k: v for k, v in kept.items() if k not in _OFF or v not in (off.get(k), None)}
-    if wrong:
-        raise ArgumentError(
-            f"LossScaleOptimizer has no arguments {wrong} in the dialect {inner.dialect!r}; valid: "
-            "initial_scale, dynamic_growth_steps and name. Set others on the inner optimizer."
-        )
-    return dynamic
-
-
-def _require_numbers(scale: Any, steps: Any) -> None:
-    """Check the scale and the number of steps."""
-    real = isinstance(scale, Real) and not isinstance(scale, bool)
-    if not real or not 0 < float(np.float32(scale)) < np.inf:
-        raise ArgumentError(
-            f"initial_scale={scale!r} is not valid; valid: a finite number above 0 in float32."
-        )
-    whole = isinstance(steps, int | np.integer) and not isinstance(steps, bool)
-    if steps is not None and not (whole and steps > 0):
-        raise ArgumentError(f"dynamic_growth_steps={steps!r} is not valid; valid: an integer > 0.")

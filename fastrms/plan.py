@@ -69,6 +69,7 @@ class Plan:
         self._stop = counter.ctypes.data + 8 * int(Count.STOP)
         self._slates: dict[int, Words] = {}
         self._norms: dict[int, Array] = {}
+        self._pairs: dict[int, int] = {}
         self._add_norms()
         for items in phases:
             for item in items:
@@ -89,6 +90,7 @@ class Plan:
             row = [0] * len(Column)
             row[Column.FUNCTION], row[Column.NUMBERS] = function, numbers
             row[Column.LENGTH] = min(chunk, size - first)
+            row[Column.CLIP] = self._pairs.get(item.index, 0)
             for column, name in columns.items():
                 if name in arrays:
                     row[column] = arrays[name].ctypes.data + first * dtype.itemsize
@@ -103,7 +105,7 @@ class Plan:
     def _add_update(self, item: Item) -> None:
         """Append the rows that update a variable."""
         function = kernels.loop_address(item.variant, self._dtype_name(item))
-        self._add_places(item, function, {**_SLOTS, Column.ACCUMULATOR: "gradient_accumulator"})
+        self._place(item, function, {**_SLOTS, Column.ACCUMULATOR: "gradient_accumulator"})
 
     def _add_table(self, item: Item) -> None:
         """Append the rows that update a table of which some rows have gradients."""
@@ -113,16 +115,8 @@ class Plan:
         slate[Slate.TOUCHED] = kernels.loop_address(item.variant, name)
         slate[Slate.REST] = 0 if rest is None else kernels.loop_address(rest, name)
         self._slates[item.index] = slate
-        for place in self._add_places(item, tables.address(), _SLOTS):
+        for place in self._place(item, tables.address(), _SLOTS):
             self._rows[place][Column.TABLE] = slate.ctypes.data
-
-    def _add_places(self, item: Item, function: int, columns: dict[Column, str]) -> list[int]:
-        """Append rows that find what they clip by; return their places."""
-        places = self._place(item, function, columns)
-        for place in places:
-            if item.variant.factor:
-                self._rows[place][Column.CLIP] = self._pairs[item.index]
-        return places
 
     def _add_guards(self, items: list[Item]) -> None:
         """Append the phase that stops the program if a gradient is not finite."""
@@ -136,7 +130,6 @@ class Plan:
     def _add_norms(self) -> None:
         """Append the phases that take norms and turn them into factors."""
         kind, items = self.shop.norm_kind, [i for i in self.phases[0] if i.variant.factor]
-        self._pairs: dict[int, int] = {}
         apart = [i for i in self.phases[0] if not i.variant.factor]
         if self.shop.guarded and apart:
             self._add_guards(apart)

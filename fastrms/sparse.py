@@ -78,11 +78,11 @@ class Rows:
     finite: bool
 
 
-def kinds_of(gradients: list[Any]) -> tuple[int, ...]:
-    """Tell what each variable has in a step, by its gradient."""
-    sliced = (IndexedSlices, Rows)
+def kinds_of(gradients: list[Any], whole: bool) -> tuple[int, ...]:
+    """Tell what each variable has in a step, by its gradient; `whole`: rows become arrays."""
+    sliced, rows = (IndexedSlices, Rows), DENSE if whole else ROWS
     return tuple(
-        ABSENT if g is None else ROWS if g.__class__ in sliced else DENSE for g in gradients
+        ABSENT if g is None else rows if g.__class__ in sliced else DENSE for g in gradients
     )
 
 

@@ -14,7 +14,7 @@ from fastrms.errors import GradientError, VariableError
 from fastrms.layout import Count, facts_of, halves_in_hardware, layout_is_known
 from fastrms.rates import scheduled
 from fastrms.schedules import LearningRateSchedule
-from fastrms.sparse import DENSE, ROWS, Rows, as_table, kinds_of
+from fastrms.sparse import ROWS, Rows, as_table, kinds_of
 from fastrms.state import State
 from fastrms.variables import Variables, describe, order_of
 from fastrms.work import ACCUMULATE, CLEAR, IDLE, UPDATE, Item, Workshop
@@ -176,10 +176,7 @@ class Stepper:
 
     def _kinds(self, gradients: list[Any]) -> tuple[int, ...]:
         """Tell what each variable has in a step: nothing, a gradient of its shape, or rows."""
-        kinds = kinds_of(gradients)
-        if ROWS in kinds and self.settings.gradient_accumulation_steps:
-            return tuple(min(kind, DENSE) for kind in kinds)
-        return kinds
+        return kinds_of(gradients, bool(self.settings.gradient_accumulation_steps))
 
     def _put(self, plan: AnyPlan, index: int, gradient: "Array | Rows") -> None:
         """Set a checked gradient; rows were looked at for numbers that are not finite."""

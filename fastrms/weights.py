@@ -15,7 +15,7 @@ from fastrms.errors import PortingWarning, StateError, VariableError
 from fastrms.rates import shown, written
 from fastrms.schedules import LearningRateSchedule
 from fastrms.stepper import Stepper
-from fastrms.variables import Variables, describe, flatten, require_apart, require_variable
+from fastrms.variables import Variables, describe, require_apart, require_variable
 
 Array = NDArray[Any]
 
@@ -183,24 +183,6 @@ def moved(stepper: Stepper, variables: Variables) -> Stepper:
     if stepper.shop.scale is not None:
         result.scale_by(stepper.shop.scale, stepper.shop.guarded)
     return result
-
-
-def finalize(stepper: Stepper, variables: Any) -> None:
-    """Copy moving averages into variables."""
-    chosen = list(range(len(stepper.variables.arrays)))
-    if variables is not None:
-        leaves = [leaf for _, leaf in flatten(variables)]
-        found = [stepper.variables.index(leaf) for leaf in leaves]
-        if None in found:
-            raise VariableError(
-                f"array {found.index(None)} is not a variable of this optimizer; pass those given "
-                "to build(), or none at all."
-            )
-        chosen = [i for i in found if i is not None]
-    stepper.require_unchanged()
-    for i in chosen:
-        if ("average", i) in stepper.state.slots:
-            stepper.variables.arrays[i][...] = stepper.state.shaped("average", i)
 
 
 def config(core: Core) -> dict[str, Any]:

@@ -175,12 +175,12 @@ class Workshop:
             for (i, average), variant in zip(pairs, variants, strict=True)
         ]
 
-    def gradient(self, index: int, value: Any) -> "Array | Rows":
-        """Return a gradient as flat elements in its variable's dtype and memory order."""
-        if isinstance(value, Rows):
-            return value
+    def gradient(self, index: int, value: Any) -> Array | Rows:
+        """Return a gradient as flat elements in its variable's dtype and memory order, or rows."""
         variable = self.variables.arrays[index]
         array = self.as_array(index, value)
+        if isinstance(array, Rows):
+            return array
         self._require_apart(index, array)
         plain = array.dtype == variable.dtype and array.dtype.isnative and array.flags.aligned
         contiguous = array.flags.c_contiguous and variable.flags.c_contiguous
@@ -196,7 +196,7 @@ class Workshop:
             np.copyto(view, array, casting="unsafe")
         return self.cast[index]
 
-    def as_array(self, index: int, value: Any) -> "Array | Rows":
+    def as_array(self, index: int, value: Any) -> Array | Rows:
         """Return a gradient as an array of its variable's shape, or as rows made ready."""
         if isinstance(value, IndexedSlices):
             whole = bool(self.settings.gradient_accumulation_steps)
