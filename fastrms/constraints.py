@@ -8,20 +8,33 @@ constraints keeps a copy of all that it may change, and puts it back if anything
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.dialects.fields import Dialect
 from fastrms.errors import PortingWarning, VariableError
+from fastrms.state import State
 from fastrms.variables import Variables, describe
-
-if TYPE_CHECKING:
-    from fastrms.stepper import Stepper
 
 Array = NDArray[Any]
 Constraint: TypeAlias = Callable[[Array], Any]
+
+
+class Steps(Protocol):
+    """What is asked of the stepper whose variables have constraints."""
+
+    variables: Variables
+    state: State
+    counter: Array
+    constraints: dict[int, Constraint]
+
+    def forget_slots(self, keys: set[tuple[str, int]]) -> None:
+        """Drop slots that a step has made in vain."""
+
+    def require_unchanged(self) -> None:
+        """Raise if a variable's memory has changed."""
 
 
 def acting(row: Dialect, variables: Variables) -> dict[int, Constraint]:
@@ -51,7 +64,7 @@ def acting(row: Dialect, variables: Variables) -> dict[int, Constraint]:
 
 
 @contextmanager
-def undone_on_error(stepper: "Stepper") -> Iterator[None]:
+def undone_on_error(stepper: Steps) -> Iterator[None]:
     """Put variables, slots and counters back as they were if what is done inside fails."""
     slots, counter = dict(stepper.state.slots), stepper.counter.copy()
     saved = [(a, a.copy()) for a in (*stepper.variables.arrays, *slots.values())]
@@ -66,7 +79,7 @@ def undone_on_error(stepper: "Stepper") -> Iterator[None]:
         raise
 
 
-def enforce(stepper: "Stepper", present: tuple[int, ...]) -> None:
+def enforce(stepper: Steps, present: tuple[int, ...]) -> None:
     """Give the variables that had a gradient the values that their constraints return."""
     chosen = [i for i in stepper.constraints if present[i]]
     arrays = stepper.variables.arrays
@@ -76,7 +89,7 @@ def enforce(stepper: "Stepper", present: tuple[int, ...]) -> None:
         arrays[index][...] = value
 
 
-def _checked(stepper: "Stepper", index: int, value: Any) -> Array:
+def _checked(stepper: Steps, index: int, value: Any) -> Array:
     """Return what a constraint gave if it can be stored as it is."""
     variable, label = stepper.variables.arrays[index], stepper.variables.label(index)
     foreign = not isinstance(value, np.ndarray | np.generic) and hasattr(value, "__array__")

@@ -49,32 +49,29 @@ def make_loop(variant: Variant, stamp: str) -> Function:
     updates, accumulate, accumulated = variant.update, variant.accumulate, variant.accumulated
     centered, has_momentum, ema = variant.centered, variant.momentum, variant.ema
     clips, conditions = variant.factor or variant.divisor, any(tuple(variant)[CONDITIONING])
-    absent, squares_given, stores = variant.absent, variant.squares_given, moves(variant)
+    loads = (updates or accumulate) and not variant.absent
+    squares_given, stores = variant.squares_given, moves(variant)
 
     def loop(row, numbers, like):  # type: ignore[no-untyped-def]
         if stamp == "":
             return
-        n, hyper = np.int64(row[_LENGTH]), hyper_of(numbers)
+        n, hyper, pair = np.int64(row[_LENGTH]), hyper_of(numbers), pointer(numbers, row[_CLIP])
         variables, gradients = pointer(like, row[_VARIABLE]), pointer(like, row[_GRADIENT])
         velocities, momenta = pointer(like, row[_VELOCITY]), pointer(like, row[_MOMENTUM])
         average_gradients = pointer(like, row[_AVERAGE_GRADIENT])
         averages, accumulators = pointer(like, row[_AVERAGE]), pointer(like, row[_ACCUMULATOR])
-        pair = pointer(numbers, row[_CLIP])
         clip = (pair[0], pair[1]) if clips else (hyper.one, hyper.one)
         for i in range(n):
             # Loads before stores: a load that waits behind a store a page away costs EMA a tenth.
             variable = widen(variables[i])
             mean = widen(averages[i]) if ema else variable
-            gradient = widen(gradients[i]) if updates or accumulate else variable
-            if absent:
-                gradient = hyper.one - hyper.one
+            gradient = widen(gradients[i]) if loads else hyper.one - hyper.one
             if conditions:
                 partial = widen(accumulators[i]) if accumulate or accumulated else gradient
                 gradient = condition(gradient, partial, clip, hyper, variant)
-            if accumulate:
-                accumulators[i] = narrow(accumulators[i], gradient)
-            if accumulated:
-                accumulators[i] = narrow(accumulators[i], hyper.one - hyper.one)
+            if accumulate or accumulated:
+                kept = gradient if accumulate else hyper.one - hyper.one
+                accumulators[i] = narrow(accumulators[i], kept)
             if updates:
                 slots = Slots(
                     widen(velocities[i]),

@@ -6,7 +6,7 @@ import numpy as np
 from numba import config
 from numpy.typing import NDArray
 
-from fastrms import constraints
+from fastrms import constraints, rows
 from fastrms.arguments import Settings
 from fastrms.dialects.fields import Dialect
 from fastrms.engines import ReferencePlan
@@ -14,7 +14,7 @@ from fastrms.errors import GradientError, VariableError
 from fastrms.layout import Count, facts_of, halves_in_hardware, layout_is_known
 from fastrms.rates import scheduled
 from fastrms.schedules import LearningRateSchedule
-from fastrms.sparse import ROWS, Rows, as_table, kinds_of
+from fastrms.sparse import ROWS, Rows, kinds_of
 from fastrms.state import State
 from fastrms.variables import Variables, describe, order_of
 from fastrms.work import ACCUMULATE, CLEAR, IDLE, UPDATE, Item, Workshop
@@ -164,13 +164,13 @@ class Stepper:
         if found < 0 or self._kinds(gradients) != plan.present:
             return self._check_slowly(mode, gradients, given)
         for index in plan.attention[:found].tolist():
-            gradients[index] = self.shop.as_array(index, gradients[index])
+            gradients[index] = rows.read(self.shop, index, gradients[index])
         # Reading a foreign gradient ran code that is not ours: look again before any address.
         found = plan.look(gradients, given)
         if found < 0:
             return self._check_slowly(mode, gradients, given)
         indices = plan.attention[:found].tolist()
-        for index, array in [(i, self.shop.gradient(i, gradients[i])) for i in indices]:
+        for index, array in [(i, rows.laid_out(self.shop, i, gradients[i])) for i in indices]:
             self._put(plan, index, array)
         return plan
 
@@ -192,9 +192,9 @@ class Stepper:
         self._require_some(present)
         indices = [i for i, p in enumerate(present) if p]
         for i in indices:
-            ordered[i] = self.shop.as_array(i, ordered[i])
+            ordered[i] = rows.read(self.shop, i, ordered[i])
         self.require_unchanged()  # reading a foreign gradient ran code that is not ours
-        checked = [(i, self.shop.gradient(i, ordered[i])) for i in indices]
+        checked = [(i, rows.laid_out(self.shop, i, ordered[i])) for i in indices]
         plan = self._plan(mode, present)
         for index, array in checked:
             self._put(plan, index, array)
@@ -280,7 +280,7 @@ class Stepper:
         given = [i for i, p in enumerate(present) if p]
         items = [self.shop.item(i, mode) for i in given]
         sliced = {i for i in given if present[i] == ROWS}
-        phases = [[as_table(self.shop, k) if k.index in sliced else k for k in items]]
+        phases = [[rows.as_table(self.shop, k) if k.index in sliced else k for k in items]]
         if settings.use_ema and average is not None and average.shifts_past_none:
             return [*phases, self.shop.shifted(given)]
         others = [i for i, p in enumerate(present) if not p]

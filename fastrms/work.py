@@ -13,7 +13,6 @@ from fastrms.errors import GradientError
 from fastrms.hyper import Numbers, bounds
 from fastrms.layout import HARDWARE_FLUSH
 from fastrms.rule import EACH, GLOBAL, LEAVE_BELOW, Variant
-from fastrms.sparse import IndexedSlices, Rows, dense, prepared
 from fastrms.state import State, aligned
 from fastrms.variables import Variables, describe, extent, flat, is_strided
 
@@ -175,12 +174,10 @@ class Workshop:
             for (i, average), variant in zip(pairs, variants, strict=True)
         ]
 
-    def gradient(self, index: int, value: Any) -> Array | Rows:
-        """Return a gradient as flat elements in its variable's dtype and memory order, or rows."""
+    def gradient(self, index: int, value: Any) -> Array:
+        """Return a gradient as flat elements in its variable's dtype and memory order."""
         variable = self.variables.arrays[index]
         array = self.as_array(index, value)
-        if isinstance(array, Rows):
-            return array
         self._require_apart(index, array)
         plain = array.dtype == variable.dtype and array.dtype.isnative and array.flags.aligned
         contiguous = array.flags.c_contiguous and variable.flags.c_contiguous
@@ -196,13 +193,8 @@ class Workshop:
             np.copyto(view, array, casting="unsafe")
         return self.cast[index]
 
-    def as_array(self, index: int, value: Any) -> Array | Rows:
-        """Return a gradient as an array of its variable's shape, or as rows made ready."""
-        if isinstance(value, IndexedSlices):
-            whole = bool(self.settings.gradient_accumulation_steps)
-            return dense(self, index, value) if whole else prepared(self, index, value)
-        if isinstance(value, Rows):
-            return value
+    def as_array(self, index: int, value: Any) -> Array:
+        """Return a gradient as an array of its variable's shape."""
         label, variable = self.variables.label(index), self.variables.arrays[index]
         array: Array = value
         if not isinstance(value, np.ndarray | np.generic):
