@@ -53,8 +53,8 @@ def _pairs(shop: Workshop, items: list[Item]) -> dict[int, tuple[Any, Any]]:
 def _results(shop: Workshop, item: Item, clip: tuple[Any, Any]) -> list[tuple[Array, Array]]:
     """Return every array that an item changes, with its new value."""
     arrays, variant = item.arrays, item.variant
-    if isinstance(arrays.get("gradient"), Rows):
-        return _row_results(shop, item, clip)
+    if item.row_size:
+        return _row_results(shop, item, clip) if arrays["variable"].size else []
     hyper = shop.numbers[arrays["variable"].dtype].hyper
     variable, partial = arrays["variable"], arrays.get("gradient_accumulator")
     results: list[tuple[Array, Any]] = []
@@ -88,10 +88,10 @@ def _row_results(shop: Workshop, item: Item, clip: tuple[Any, Any]) -> list[tupl
     parts = {name: array.reshape(-1, size)[places].reshape(-1) for name, array in arrays.items()}
     given = {"gradient": rows.sums} | ({} if rows.squares is None else {"squares": rows.squares})
     names = {id(part): name for name, part in parts.items()}
-    touched = _results(shop, replace(item, arrays={**parts, **given}), clip)
+    touched = _results(shop, replace(item, arrays={**parts, **given}, row_size=0), clip)
     untouched: dict[int, Array] = {}
     if item.rest is not None:
-        whole = replace(item, arrays=arrays, variant=item.rest)
+        whole = replace(item, arrays=arrays, variant=item.rest, row_size=0)
         untouched = {id(target): value for target, value in _results(shop, whole, clip)}
     results = []
     for part, value in touched:

@@ -71,7 +71,7 @@ def as_table(shop: Workshop, item: Item) -> Item:
     touched = touched._replace(squares_given=squares_apart(shop))
     variable = shop.variables.arrays[item.index]
     size = variable.size // max(len(variable), 1)
-    return replace(item, variant=touched, row_size=size, rest=rest)
+    return replace(item, variant=touched, row_size=max(size, 1), rest=rest)
 
 
 def refuse(shop: Workshop, index: int, what: str, valid: str) -> GradientError:
