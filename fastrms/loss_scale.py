@@ -71,7 +71,7 @@ class LossScaleOptimizer:
     ) -> None:
         self._rules = rules_of(inner_optimizer)
         self.dynamic = require_dynamic(self._rules, inner_optimizer, kwargs)
-        require_numbers(initial_scale, dynamic_growth_steps)
+        require_numbers(initial_scale, dynamic_growth_steps, self.dynamic)
         self.inner_optimizer = inner_optimizer
         self.initial_scale = float(initial_scale)
         self.dynamic_growth_steps = dynamic_growth_steps if self.dynamic else None
