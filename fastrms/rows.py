@@ -127,9 +127,11 @@ def _summed(values: Array, indices: Array) -> tuple[Array, Array, Array]:
 
 def _sums(values: Array, order: Array, first: Array) -> Array:
     """Add up the values that belong to one row, in the order given."""
-    if first.size == order.size:
-        return values[order]
-    added: Array = np.add.reduceat(values[order], first, axis=0)
+    added: Array = values[order[first]]
+    counts = np.diff(np.append(first, order.size))
+    for k in range(1, int(counts.max(initial=1))):
+        again = np.flatnonzero(counts > k)
+        added[again] += values[order[first[again] + k]]
     return added
 
 
