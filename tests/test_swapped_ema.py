@@ -124,6 +124,20 @@ def test_memory_that_changed_inside_is_named() -> None:
     np.testing.assert_array_equal(variables["b"].shape, (2, 3))
 
 
+def test_not_in_the_middle_of_a_step() -> None:
+    class Constrained(np.ndarray):
+        @staticmethod
+        def constraint(w: Any) -> Any:
+            with optimizer.swapped_ema():
+                return w
+
+    variable = np.ones(2, F4).view(Constrained)
+    optimizer = fastrms.RMSprop(use_ema=True)
+    with pytest.raises(fastrms.StateError, match="while this optimizer is stepping"):
+        optimizer.apply([np.ones(2, F4)], [variable])
+    assert variable.tolist() == [1, 1]
+
+
 def test_under_a_loss_scale() -> None:
     inner, variables = scene(steps=0)
     optimizer = fastrms.LossScaleOptimizer(inner, initial_scale=2.0)
