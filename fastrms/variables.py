@@ -156,7 +156,7 @@ def collect(tree: Any) -> Variables:
     require_apart(arrays, shown)
     asked = [getattr(leaf, "constraint", None) for _, leaf in leaves]
     constraints = {i: found for i, found in enumerate(asked) if found is not None}
-    return Variables(arrays, names, named, constraints)
+    return Variables(arrays, names, named, constraints=constraints)
 
 
 def order_of(array: Array) -> int:

@@ -175,7 +175,8 @@ def moved(stepper: Stepper, variables: Variables) -> Stepper:
                 f"needs {stepper.state.shapes[i]} and {stepper.dtypes[i]} (now {known.shape})."
             )
     chains = {order.index(k): found for k, found in variables.constraints.items()}
-    target = Variables(arranged, old.names, old.named, chains or old.constraints)
+    kept = chains or old.constraints
+    target = Variables(arranged, old.names, old.named, constraints=kept)
     result = Stepper(stepper.row, stepper.settings, target, stepper.shop.undecayed)
     for name, index in stepper.state.slots:
         result.state.create([name], [index])
@@ -254,7 +255,7 @@ def unpickle(core: Core, state: dict[str, Any]) -> None:
     for array, name in zip(found, known, strict=True):
         require_variable(array, repr(name))
     require_apart(found, [repr(name) for name in known])
-    variables = Variables(found, known, named, state["constraints"])
+    variables = Variables(found, known, named, constraints=state["constraints"])
     stepper = Stepper(core.row, core.settings, variables, undecayed)
     for (name, index), values in slots.items():
         stepper.state.create([name], [index])
