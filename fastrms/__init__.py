@@ -13,5 +13,6 @@ from fastrms.errors import VariableError as VariableError
 from fastrms.optimizer import RMSprop as RMSprop
 from fastrms.threads import get_num_threads as get_num_threads
 from fastrms.threads import set_num_threads as set_num_threads
+from fastrms.variable import Variable as Variable
 
 __version__ = "0.1.0"

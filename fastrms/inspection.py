@@ -49,6 +49,7 @@ class Desk(IntEnum):
     EXTENTS = 12
     NONE = 13
     ARRAY_TYPE = 14
+    GIVEN = 15
 
 
 @intrinsic
@@ -140,7 +141,7 @@ def make_look(stamp: str) -> Function:
             return 0
         desk = words(tables)
         facts, expected, accepted = words(desk[1]), words(desk[3]), words(desk[4])
-        attention, rows = words(desk[5]), words(desk[9])
+        attention, rows, known = words(desk[5]), words(desk[9]), words(desk[15])
         patches, places, offsets = words(desk[6]), words(desk[7]), words(desk[8])
         given = words(_field(gradients, ITEMS))
         count = 0
@@ -148,8 +149,10 @@ def make_look(stamp: str) -> Function:
             first = i * np.int64(desk[2])
             if not _unchanged(facts[first], facts, first):
                 return -1 - i
-            if variables != 0 and words(_field(variables, ITEMS))[i] != facts[first]:
-                return -1 - i
+            if variables != 0:
+                passed = words(_field(variables, ITEMS))[i]
+                if passed != facts[first] and passed != known[i]:
+                    return -1 - i
             instance = given[i]
             if instance == desk[13] and expected[i] == 0:
                 continue

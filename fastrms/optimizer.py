@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from fastrms.arguments import Default, Settings, settle
 from fastrms.dialects import Dialect, get_dialect
 from fastrms.errors import StateError, VariableError
+from fastrms.exclusion import undecayed
 from fastrms.portable import Portable
 from fastrms.rates import Rate, called
 from fastrms.stepper import Stepper
 from fastrms.variables import Variables, as_trees, collect, paired
-from fastrms.weights import Core, undecayed
+from fastrms.weights import Core
 
 Array = NDArray[Any]
 _names: dict[str, "itertools.count[int]"] = {}
@@ -164,7 +165,7 @@ class RMSprop(Portable):
                         "rebind(new_variables) to move its state, or make a new optimizer."
                     )
                 return self._core.stepper
-            spared = undecayed(self._core, variables)
+            spared = undecayed(self._core.excluded, variables)
             stepper = Stepper(self._core.row, self._core.settings, variables, spared)
             if not late:
                 stepper.create_slots(list(range(len(variables.arrays))))

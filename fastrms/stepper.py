@@ -93,6 +93,8 @@ class Stepper:
         if self.row.all_none == "no step" and all(g is None for g in gradients):
             return
         plan = self._plans.get((mode, self._present.get(mode, ())))
+        if self.variables.sources and self.variables.moved() is not None:
+            self.require_unchanged()
         if plan is None or not self._swift or expected != count:
             plan = self._check_slowly(mode, gradients, given)
         else:
@@ -185,13 +187,14 @@ class Stepper:
 
     def require_unchanged(self) -> None:
         """Raise if a variable's memory, shape, dtype or flags changed since it was recorded."""
+        elsewhere = self.variables.moved()
         for i, array in enumerate(self.variables.arrays):
-            if facts_of(array, order_of(array)) != self._facts[i]:
+            if i == elsewhere or facts_of(array, order_of(array)) != self._facts[i]:
                 raise VariableError(
                     f"variable {self.variables.label(i)} has changed since build(): it now is "
-                    f"{describe(array)} (writeable: {array.flags.writeable}), with other memory, "
-                    "shape, dtype or flags. Nothing was written. Undo that, or move the state "
-                    "with rebind(new_variables)."
+                    f"{describe(self.variables.given[i])} (writeable: {array.flags.writeable}), "
+                    "with other memory, shape, dtype or flags. Nothing was written. Undo that, or "
+                    "move the state with rebind(new_variables)."
                 )
 
     def _require_some(self, present: tuple[bool, ...]) -> None:

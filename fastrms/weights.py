@@ -1,7 +1,5 @@
 """An optimizer's state as lists of arrays, as configuration, as a pickle, on other variables."""
 
-import re
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +9,11 @@ from numpy.typing import NDArray
 from fastrms import locks
 from fastrms.arguments import Settings
 from fastrms.dialects.fields import Dialect
-from fastrms.errors import PortingWarning, StateError, VariableError
+from fastrms.errors import StateError, VariableError
 from fastrms.rates import shown, written
 from fastrms.schedules import LearningRateSchedule
 from fastrms.stepper import Stepper
-from fastrms.variables import Variables, describe, flatten, require_apart, require_variable
+from fastrms.variables import Variables, array_of, leaves_of, require_apart
 
 Array = NDArray[Any]
 
@@ -172,7 +170,7 @@ def moved(stepper: Stepper, variables: Variables) -> Stepper:
                 f"variable {old.label(i)} has shape {array.shape} and dtype {array.dtype}; rebind "
                 f"needs {stepper.state.shapes[i]} and {stepper.dtypes[i]} (now {known.shape})."
             )
-    target = Variables(arranged, old.names, old.named)
+    target = Variables(arranged, old.names, old.named, [variables.given[k] for k in order])
     result = Stepper(stepper.row, stepper.settings, target, stepper.shop.undecayed)
     for name, index in stepper.state.slots:
         result.state.create([name], [index])
@@ -185,7 +183,7 @@ def finalize(stepper: Stepper, variables: Any) -> None:
     """Copy moving averages into variables."""
     chosen = list(range(len(stepper.variables.arrays)))
     if variables is not None:
-        leaves = [leaf for _, leaf in flatten(variables)]
+        leaves = leaves_of(variables)
         found = [stepper.variables.index(leaf) for leaf in leaves]
         if None in found:
             raise VariableError(
@@ -252,7 +250,9 @@ def pickled(core: Core) -> dict[str, Any]:
         slots = {key: stepper.state.shaped(*key) for key in stepper.state.slots}
         known = stepper.variables
         state["last_rate"] = stepper.last_rate
-        state["variables"] = (known.arrays, known.names, known.named, stepper.shop.undecayed, slots)
+        # A tensor's memory is not its own in a copy: it goes as an array.
+        kept = [known.arrays[i] if i in known.sources else g for i, g in enumerate(known.given)]
+        state["variables"] = (kept, known.names, known.named, stepper.shop.undecayed, slots)
     return state
 
 
@@ -263,38 +263,12 @@ def unpickle(core: Core, state: dict[str, Any]) -> None:
     if "variables" not in state:
         return
     found, known, named, undecayed, slots = state["variables"]
-    for array, name in zip(found, known, strict=True):
-        require_variable(array, repr(name))
-    require_apart(found, [repr(name) for name in known])
-    variables = Variables(found, known, named)
+    arrays = [array_of(given, repr(name)) for given, name in zip(found, known, strict=True)]
+    require_apart(arrays, [repr(name) for name in known])
+    variables = Variables(arrays, known, named, found)
     stepper = Stepper(core.row, core.settings, variables, undecayed)
     for (name, index), values in slots.items():
         stepper.state.create([name], [index])
         stepper.state.shaped(name, index)[...] = values
     stepper.calls, stepper.last_rate = state["calls"], state["last_rate"]
     core.stepper = stepper
-
-
-def undecayed(core: Core, variables: Variables) -> frozenset[int]:
-    """Return the variables that `exclude_from_weight_decay` named."""
-    arrays, patterns = core.excluded
-    found = set()
-    for array in arrays:
-        index = variables.index(array)
-        if index is None:
-            raise VariableError(
-                f"exclude_from_weight_decay was given {describe(array)}, which is not among the "
-                f"variables {variables.names[:5]}; pass arrays that build() gets."
-            )
-        found.add(index)
-    for pattern in patterns:
-        matching = {i for i, name in enumerate(variables.names) if re.search(pattern, name)}
-        if not matching:
-            warnings.warn(
-                f"exclude_from_weight_decay: {pattern!r} matches no variable of "
-                f"{variables.names[:5]}, so it has no effect.",
-                PortingWarning,
-                stacklevel=6,
-            )
-        found |= matching
-    return frozenset(found)

@@ -22,12 +22,15 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
     (
         "ground",
-        ("errors", "rule", "layout", "compiling", "elements", "program", "inspection", "kernels"),
+        (
+            *("errors", "rule", "layout", "compiling", "elements", "program", "inspection"),
+            *("kernels", "sources", "operand"),
+        ),
     ),
-    ("facts", ("dialects.*", "schedules.*", "threads", "reference")),
+    ("facts", ("dialects.*", "schedules.*", "threads", "reference", "variable")),
     ("memory", ("rates", "arguments", "hyper", "variables", "state")),
     ("step", ("work", "plan", "engines", "stepper")),
-    ("optimizer", ("locks", "weights", "portable", "optimizer", "jit")),
+    ("optimizer", ("locks", "exclusion", "weights", "portable", "optimizer", "jit")),
     ("front door", ("__init__",)),
     ("programs", ("cli", "__main__", "demo.*")),
     ("roof", ("compat.*",)),
@@ -37,9 +40,18 @@ FILE_LINES, FUNCTION_LINES, PARAMETERS = 300, 40, 7
 # Lines of code: without docstrings, comments and blanks. The core is fastrms/ without the dialect
 # table (data and its schema), the schedules, the command line and the demo.
 # The checks that keep a step away from changed or freed memory, and what each system lets an
-# argument and a schedule be, took more than the 2,500 lines first drawn.
-CORE_LINES, COMPAT_LINES, SCHEDULES_LINES = 2900, 3000, 430
+# argument and a schedule be, took more than the 2,500 lines first drawn; tensors of other
+# libraries that keep their memory, 60 more. What only Keras' interface needs has its own budget.
+CORE_LINES, COMPAT_LINES, SCHEDULES_LINES, SURFACE_LINES = 2960, 3000, 430, 1000
+SURFACE = tuple(
+    f"fastrms/{name}.py"
+    for name in (
+        *("variable", "operand", "sources", "surface", "differentiation", "tracing"),
+        *("subclassing", "serialization", "tracked"),
+    )
+)
 NOT_CORE = (
+    *SURFACE,
     "compat/",
     "fastrms/demo/",
     "fastrms/dialects/",
@@ -107,7 +119,8 @@ def floor_of(name: str) -> list[int]:
     return [
         number
         for number, (_, rows) in enumerate(FLOORS)
-        if any(short == row or f"{short}.".startswith(row.removesuffix("*")) for row in rows)
+        if short in rows
+        or any(f"{short}.".startswith(row[:-1]) for row in rows if row.endswith("*"))
     ]
 
 
@@ -247,7 +260,9 @@ def test_budgets():
     compat = sum(n for path, n in sizes.items() if path.startswith("compat/"))
     core = sum(n for path, n in sizes.items() if not path.startswith(NOT_CORE))
     schedules = sum(n for path, n in sizes.items() if path.startswith("fastrms/schedules/"))
+    surface = sum(n for path, n in sizes.items() if path in SURFACE)
     assert core <= CORE_LINES
+    assert surface <= SURFACE_LINES
     assert schedules <= SCHEDULES_LINES
     assert compat <= COMPAT_LINES
 
