@@ -7,6 +7,7 @@ from fastrms.errors import ArgumentError as ArgumentError
 from fastrms.errors import DialectError as DialectError
 from fastrms.errors import FastrmsError as FastrmsError
 from fastrms.errors import GradientError as GradientError
+from fastrms.errors import MissingExtraError as MissingExtraError
 from fastrms.errors import PortingWarning as PortingWarning
 from fastrms.errors import StateError as StateError
 from fastrms.errors import VariableError as VariableError

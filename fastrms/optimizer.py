@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fastrms.arguments import Default, Settings, settle
 from fastrms.dialects import Dialect, get_dialect
+from fastrms.differentiation import Differentiation
 from fastrms.errors import StateError, VariableError
 from fastrms.exclusion import undecayed
 from fastrms.portable import Portable
@@ -32,7 +33,7 @@ def _automatic_name(row: Dialect) -> str:
 _LEFT_OUT: dict[str, Any] = {name: Default(value) for name, value in vars(Settings()).items()}
 
 
-class RMSprop(Portable):
+class RMSprop(Differentiation, Portable):
     """RMSprop on NumPy arrays, updated in place, in the arithmetic of a chosen system.
 
     With ``g`` the gradient and all operations in the variable's dtype, ``keras-3`` computes::
