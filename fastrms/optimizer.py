@@ -14,6 +14,9 @@ from fastrms.exclusion import undecayed
 from fastrms.portable import Portable
 from fastrms.rates import Rate, called
 from fastrms.stepper import Stepper
+from fastrms.subclassing import Subclassing
+from fastrms.surface import Surface
+from fastrms.tracked import Tracking
 from fastrms.variables import Variables, as_trees, collect, paired
 from fastrms.weights import Core
 
@@ -33,7 +36,7 @@ def _automatic_name(row: Dialect) -> str:
 _LEFT_OUT: dict[str, Any] = {name: Default(value) for name, value in vars(Settings()).items()}
 
 
-class RMSprop(Differentiation, Portable):
+class RMSprop(Subclassing, Differentiation, Tracking, Surface, Portable):
     """RMSprop on NumPy arrays, updated in place, in the arithmetic of a chosen system.
 
     With ``g`` the gradient and all operations in the variable's dtype, ``keras-3`` computes::
@@ -77,8 +80,10 @@ class RMSprop(Differentiation, Portable):
         A name; `rm_sprop`, `rm_sprop_1`, ... by default.
     dialect : str
         Whose RMSprop this is; a name in `fastrms.dialects.DIALECTS`.
+    jit_compile : bool
+        Whether compiled kernels carry out steps, or NumPy: slower, with the same bits.
     **kwargs
-        ``decay``, ``decay_offset`` and ``lr``, where the dialect has them.
+        ``decay``, ``decay_offset``, ``lr`` and ``mesh``, where the dialect has them.
 
     Raises
     ------
@@ -124,6 +129,7 @@ class RMSprop(Differentiation, Portable):
         name: str | None = _LEFT_OUT["name"],
         *,
         dialect: str | Dialect = "keras-3",
+        jit_compile: bool = True,
         **kwargs: Any,
     ) -> None:
         given = {k: v for k, v in locals().items() if k not in ("self", "dialect", "kwargs")}
@@ -153,9 +159,9 @@ class RMSprop(Differentiation, Portable):
         >>> [slot.shape for slot in optimizer.variables[2:]]
         [(2, 3), (3,)]
         """
-        self._build(collect(variables), late=False)
+        self._build(collect(variables))
 
-    def _build(self, variables: Variables, late: bool) -> Stepper:
+    def _build(self, variables: Variables) -> None:
         """Build, or check that the variables are those already known."""
         with self._core.lock:
             if self._core.stepper is not None:
@@ -165,43 +171,15 @@ class RMSprop(Differentiation, Portable):
                         "the optimizer was already built with other variables; use "
                         "rebind(new_variables) to move its state, or make a new optimizer."
                     )
-                return self._core.stepper
+                return
             spared = undecayed(self._core.excluded, variables)
             stepper = Stepper(self._core.row, self._core.settings, variables, spared)
-            if not late:
+            # Some systems make a variable's slots with its first gradient, unless asked before.
+            if not self._core.stepping or self._core.row.weights.late == "no":
                 stepper.create_slots(list(range(len(variables.arrays))))
             stepper.calls = self._core.calls_before_build
+            self._hand_over(stepper)
             self._core.stepper = stepper
-            return stepper
-
-    def exclude_from_weight_decay(
-        self, var_list: Iterable[Array] | None = None, var_names: Iterable[str] | None = None
-    ) -> None:
-        """Spare some variables from weight decay; call before `build`, which warns of no match.
-
-        Parameters
-        ----------
-        var_list : iterable of numpy.ndarray, optional
-            The arrays to spare.
-        var_names : iterable of str, optional
-            Regular expressions searched for in the variables' names.
-
-        Raises
-        ------
-        StateError
-            The optimizer is already built.
-
-        Examples
-        --------
-        >>> optimizer = RMSprop(weight_decay=0.01)
-        >>> optimizer.exclude_from_weight_decay(var_names=["bias"])
-        """
-        if self._core.stepper is not None:
-            raise StateError(
-                "exclude_from_weight_decay was called after build(); call it before build() or "
-                "the first step."
-            )
-        self._core.excluded = (list(var_list or []), list(var_names or []))
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Update the variables in place by one step.
@@ -238,7 +216,7 @@ class RMSprop(Differentiation, Portable):
                     "apply was called while this optimizer is stepping (by a gradient's __array__ "
                     "or a signal handler); call it after the step. Nothing was changed."
                 )
-            fresh = core.stepper is None
+            fresh, known = core.stepper is None, len(core.own)
             try:
                 core.stepping = True
                 self._step(grads, trainable_variables, base)
@@ -247,6 +225,7 @@ class RMSprop(Differentiation, Portable):
                 core.stepping = False
                 if fresh and core.stepper and not core.stepper.carried_out:
                     core.stepper = None  # a refused first step builds nothing
+                    del core.own[known:]
 
     def _step(self, grads: Any, variables: Any, base: Any) -> None:
         """Pair gradients and variables; take one step with them."""
@@ -260,8 +239,13 @@ class RMSprop(Differentiation, Portable):
         """Return the stepper, built on the first step if need be."""
         if self._core.stepper is None and variables is None:
             raise StateError("the optimizer has no variables yet; call build(variables) first.")
-        late = self._core.row.weights.late != "no"
-        return self._core.stepper or self._build(collect(variables), late)
+        if self._core.stepper is None:
+            self.build(variables)
+        if self._core.stepper is None:
+            raise StateError(
+                f"{type(self).__name__}.build did not build; call super().build(variables) in it."
+            )
+        return self._core.stepper
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Array]]) -> int:
         """Update variables from pairs of gradient and variable.

@@ -1,5 +1,6 @@
 """From the arguments of `apply` to one carried-out step: all checks first, then one call."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -11,6 +12,7 @@ from fastrms.dialects.fields import Dialect
 from fastrms.engines import ReferencePlan
 from fastrms.errors import GradientError, VariableError
 from fastrms.layout import facts_of, halves_in_hardware, layout_is_known
+from fastrms.overwriting import set_aside
 from fastrms.rates import scheduled
 from fastrms.schedules import LearningRateSchedule
 from fastrms.state import State
@@ -45,7 +47,13 @@ class Stepper:
         self._scheduled: float | None = None  # what it gives the coming one
         half = any(dtype == np.float16 for dtype in self.dtypes)
         self._compiled = not config.DISABLE_JIT and (halves_in_hardware() or not half)
+        self._compiled = self._compiled and settings.jit_compile
         self._swift = layout_is_known() and self._compiled
+        self.engine: Callable[..., AnyPlan] | None = None  # a subclass's own way to carry out steps
+
+    def hand_over(self, engine: Callable[..., AnyPlan]) -> None:
+        """Let another engine carry out all steps, and look at every array through Python."""
+        self.engine, self._compiled, self._swift = engine, False, False
 
     @property
     def calls(self) -> int:
@@ -69,6 +77,9 @@ class Stepper:
     def create_slots(self, indices: list[int]) -> None:
         """Create the slots of some variables; moving averages may start as the variables."""
         names = self.shop.slot_names()
+        replaced = [i for i in indices if i in self.variables.overwritten()]
+        indices = [i for i in indices if i not in replaced]
+        self.state.create([n for n in names if n == "gradient_accumulator"], replaced)
         fresh = [i for i in indices if ("average", i) not in self.state.slots]
         self.state.create(names, indices)
         if "average" in names and self.row.average and self.row.average.starts_at_variable:
@@ -92,16 +103,24 @@ class Stepper:
             )
         if self.row.all_none == "no step" and all(g is None for g in gradients):
             return
+        aside: list[tuple[Array, Array]] = []
+        if self.variables.overwritten():
+            self.require_unchanged()
+            gradients = gradients if given is None else self._ordered(gradients, given)
+            aside = set_aside(self.shop, mode, gradients)
+            given, expected = None, count
         plan = self._plans.get((mode, self._present.get(mode, ())))
         if self.variables.sources and self.variables.moved() is not None:
             self.require_unchanged()
         if plan is None or not self._swift or expected != count:
-            plan = self._check_slowly(mode, gradients, given)
+            plan = self._check_slowly(mode, gradients, given, bool(aside))
         else:
             found = plan.look(gradients, given)
             if found:
                 plan = self._attend(mode, plan, (gradients, given), found)
         plan.run()
+        for target, value in aside:
+            target[...] = value
         if self._scheduled is not None:
             self.last_rate = self._scheduled
 
@@ -149,12 +168,15 @@ class Stepper:
             plan.put(index, array)
         return plan
 
-    def _check_slowly(self, mode: str, gradients: list[Any], given: list[Any] | None) -> AnyPlan:
+    def _check_slowly(
+        self, mode: str, gradients: list[Any], given: list[Any] | None, others: bool = False
+    ) -> AnyPlan:
         """Check every array through Python; find or build the plan of this step."""
         self.require_unchanged()
         ordered = gradients[:] if given is None else self._ordered(gradients, given)
         present = tuple(g is not None for g in ordered)
-        self._require_some(present)
+        if not others:
+            self._require_some(present)
         indices = [i for i, p in enumerate(present) if p]
         for i in indices:
             ordered[i] = self.shop.as_array(i, ordered[i])
@@ -201,7 +223,8 @@ class Stepper:
         """Raise where the system refuses None gradients, some or all."""
         if not any(present) and self.row.all_none == "refused":
             raise GradientError(
-                "no gradients: every gradient is None. Give at least one variable a gradient."
+                "No gradients provided for any variable: every gradient is None. Give at least one "
+                "variable a gradient."
             )
         if not all(present) and self.row.none_gradients == "refused":
             missing = [self.variables.label(i) for i, p in enumerate(present) if not p]
@@ -225,7 +248,7 @@ class Stepper:
         try:
             self.create_slots([i for i, p in enumerate(present) if p])
             phases = self._phases(mode, present)
-            kind = _compiled_plan() if self._compiled else ReferencePlan
+            kind = self.engine or (_compiled_plan() if self._compiled else ReferencePlan)
             plan = kind(self.shop, phases, present, self.counter)
         except BaseException:
             for key in set(self.state.slots) - known:
@@ -242,7 +265,8 @@ class Stepper:
         phases = [[self.shop.item(i, mode) for i in given]]
         if settings.use_ema and average is not None and average.shifts_past_none:
             return [*phases, self.shop.shifted(given)]
-        others = [i for i, p in enumerate(present) if not p]
+        spared = self.variables.overwritten()
+        others = [i for i, p in enumerate(present) if not p and i not in spared]
         if settings.gradient_accumulation_steps and mode == UPDATE:
             phases[0] += [self.shop.item(i, CLEAR) for i in others]
         elif settings.use_ema:

@@ -57,6 +57,7 @@ class Variable(Operand):
     __slots__ = (
         "__weakref__",
         "_array",
+        "_assigned_to",
         "_constraint",
         "_name",
         "_overwrites",
@@ -65,6 +66,7 @@ class Variable(Operand):
     )
 
     _array: Array
+    _assigned_to: Callable[[Array], None] | None  # told of each new value before it is written
     _constraint: Constraint | None
     _name: str
     _overwrites: bool
@@ -89,7 +91,7 @@ class Variable(Operand):
         self._array = copied(value, dtype)
         self._name = self._path = name
         self.trainable = bool(trainable)
-        self._overwrites, self._constraint = False, None
+        self._overwrites, self._constraint, self._assigned_to = False, None, None
         self.constraint = constraint
 
     @classmethod
@@ -98,7 +100,7 @@ class Variable(Operand):
         self = cls.__new__(cls)
         self._array, self._name, self._path = array, name, path
         self.trainable = self._overwrites = False
-        self._constraint = None
+        self._constraint = self._assigned_to = None
         return self
 
     @property
@@ -181,12 +183,7 @@ class Variable(Operand):
         Parameters
         ----------
         value : number, array_like or Variable
-            Of the variable's shape.
-
-        Returns
-        -------
-        numpy.ndarray
-            The new value.
+            Of the variable's shape; the result is the new value.
 
         Raises
         ------
@@ -240,6 +237,8 @@ class Variable(Operand):
             )
         with np.errstate(all="ignore"):
             result: Array = np.asarray(change(fresh.astype(self.dtype)))
+        if self._assigned_to is not None:
+            self._assigned_to(result)
         self._array[...] = result
         return result
 
@@ -273,7 +272,9 @@ class Variable(Operand):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._require_free("assignment to elements")
-        self._array[bare(key)] = value
+        fresh = self._array.copy()
+        fresh[bare(key)] = bare(value)
+        self._assigned("assignment to elements", fresh, lambda array: array)
 
     def __format__(self, form: str) -> str:
         return format(self._array[()], form) if form else repr(self)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastrms.errors import GradientError, VariableError
 from fastrms.layout import C_ORDER, F_ORDER
+from fastrms.operand import marks
 from fastrms.sources import is_source, lent, view_of
 from fastrms.variable import Variable
 
@@ -147,7 +148,16 @@ class Variables:
         self.by_id = {id(a): i for given in (self.arrays, self.given) for i, a in enumerate(given)}
         own = (np.ndarray, Variable)
         self.sources = [i for i, given in enumerate(self.given) if not isinstance(given, own)]
+        self._seen, self._overwritten = -1, list[int]()
         self.by_key = {key_of(a): i for i, a in enumerate(self.arrays) if a.size}
+
+    def overwritten(self) -> list[int]:
+        """Return the variables that a step replaces by their gradients."""
+        if self._seen != marks.version:
+            found = [(i, v) for i, v in enumerate(self.given) if isinstance(v, Variable)]
+            self._overwritten = [i for i, v in found if v.overwrite_with_gradient]
+            self._seen = marks.version
+        return self._overwritten
 
     def index(self, array: Any) -> int | None:
         """Return which variable an array is: by identity, else by its buffer."""

@@ -13,9 +13,11 @@ from fastrms.errors import StateError, VariableError
 from fastrms.rates import shown, written
 from fastrms.schedules import LearningRateSchedule
 from fastrms.stepper import Stepper
+from fastrms.variable import Variable
 from fastrms.variables import Variables, array_of, leaves_of, require_apart
 
 Array = NDArray[Any]
+OWN = "own"  # variables that users added
 
 
 @dataclass(eq=False)
@@ -29,6 +31,7 @@ class Core:
     calls_before_build: int = 0
     excluded: tuple[list[Any], list[str]] = field(default_factory=lambda: ([], []))
     stepping: bool = False
+    own: list[Variable] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.lock = locks.new(self)
@@ -57,23 +60,31 @@ def layout(core: Core) -> list[tuple[str, int | None]]:
     stepper, weights = core.stepper, core.row.weights
     scalars = _scalars(core)
     found: list[tuple[str, int | None]] = [(n, None) for n in weights.order if n in scalars]
+    added: list[tuple[str, int | None]] = [(OWN, k) for k in range(len(core.own))]
     if stepper is None:
-        return found
+        return found + added
     if weights.late == "appended":
-        return [*found, *stepper.state.slots]
+        return [*found, *stepper.state.slots, *added]
     count = len(stepper.variables.arrays)
     slots = stepper.state.slots
-    return found + [(n, i) for n in weights.order for i in range(count) if (n, i) in slots]
+    return [
+        *found,
+        *((n, i) for n in weights.order for i in range(count) if (n, i) in slots),
+        *added,
+    ]
 
 
 def arrays(core: Core) -> list[Array]:
     """Return the weights, slots as views in their variables' shapes."""
-    scalars = _scalars(core)
-    stepper = core.stepper
-    return [
-        scalars[name] if index is None or stepper is None else stepper.state.shaped(name, index)
-        for name, index in layout(core)
-    ]
+    scalars, found = _scalars(core), []
+    for name, index in layout(core):
+        if index is None:
+            found.append(scalars[name])
+        elif name == OWN:
+            found.append(core.own[index]._array)
+        elif core.stepper is not None:
+            found.append(core.stepper.state.shaped(name, index))
+    return found
 
 
 def signed(core: Core, values: list[Array]) -> list[Array]:
@@ -89,6 +100,9 @@ def names(core: Core) -> list[str]:
     templates = row.weights.names
     result = []
     for name, index in layout(core):
+        if name == OWN and index is not None:
+            result.append(core.own[index].path)
+            continue
         template = templates.get("slot" if index is not None else name, name)
         variable = stepper.variables.names[index] if stepper and index is not None else ""
         slot = row.slot_names.get(name, name)
@@ -104,7 +118,9 @@ def replace(core: Core, values: list[Any]) -> None:
         values = [np.array(0), *values]
     if len(values) != len(expected):
         built = (
-            "" if core.stepper is not None else " The optimizer is not built: call build() first."
+            ""
+            if core.stepper is not None
+            else " You are calling set_weights() before build(variables): call that first."
         )
         raise StateError(
             f"{len(values)} weights were given, {len(expected)} expected: "
@@ -119,6 +135,11 @@ def replace(core: Core, values: list[Any]) -> None:
                 f"{old.shape} and numbers. Nothing was changed."
             )
     _set(core, expected, current, signed(core, fresh))
+
+
+def set_scalar(core: Core, name: str, value: Array) -> None:
+    """Set one of the scalars that `get_weights` holds."""
+    _set(core, [(name, None)], [value], [value])
 
 
 def _set(core: Core, expected: Any, current: list[Array], fresh: list[Array]) -> None:
@@ -244,6 +265,7 @@ def pickled(core: Core) -> dict[str, Any]:
         "config": {**arguments, "dialect": core.row.name},
         "calls": stepper.calls if stepper else core.calls_before_build,
         "excluded": core.excluded,
+        "own": core.own,
     }
     if stepper is not None:
         stepper.require_unchanged()
@@ -258,7 +280,7 @@ def pickled(core: Core) -> dict[str, Any]:
 
 def unpickle(core: Core, state: dict[str, Any]) -> None:
     """Restore what `pickled` returned into a fresh optimizer."""
-    core.excluded = state["excluded"]
+    core.excluded, core.own = state["excluded"], state["own"]
     core.calls_before_build = state["calls"]
     if "variables" not in state:
         return

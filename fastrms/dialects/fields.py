@@ -11,12 +11,12 @@ class Argument:
 
     `none` says what None means: "refused", "off", or "default" (the value of `fallback`).
     `zero_is_default` gives 0 that value too. `only_with` names an option without which the value
-    is not looked at. `effect` is "used", or "ignored" (accepted with a `PortingWarning`), or
-    "refused".
+    is not looked at. Kind "absent" lets it be None only. `effect` is "used", or "ignored" (accepted
+    with a `PortingWarning`), or "refused".
     """
 
     default: Any = None
-    kind: Literal["real", "bool", "count", "rate", "float rate", "name"] = "real"
+    kind: Literal["real", "bool", "count", "rate", "float rate", "name", "absent"] = "real"
     low: float | None = None
     high: float | None = None
     none: Literal["refused", "off", "default"] = "refused"

@@ -132,6 +132,9 @@ TF_KERAS_2_11 = Dialect(
         ),
         "name": Argument(default="RMSprop", kind="name", none="off"),
         "lr": _LR_IGNORED,
+        "mesh": Argument(
+            kind="absent", none="off", note="arrays here lie in one process, on no DTensor mesh"
+        ),
         "decay": Argument(
             effect="refused",
             note="tf.keras 2.11 and later refuse it; use the dialect tf-keras-v2, or "
