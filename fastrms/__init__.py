@@ -12,6 +12,9 @@ from fastrms.errors import PortingWarning as PortingWarning
 from fastrms.errors import StateError as StateError
 from fastrms.errors import VariableError as VariableError
 from fastrms.optimizer import RMSprop as RMSprop
+from fastrms.serialization import deserialize as deserialize
+from fastrms.serialization import get as get
+from fastrms.serialization import serialize as serialize
 from fastrms.threads import get_num_threads as get_num_threads
 from fastrms.threads import set_num_threads as set_num_threads
 from fastrms.variable import Variable as Variable

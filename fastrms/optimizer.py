@@ -1,6 +1,7 @@
 """`RMSprop`: every variant of the algorithm behind Keras 3's constructor."""
 
 import itertools
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,12 +25,13 @@ Array = NDArray[Any]
 _names: dict[str, "itertools.count[int]"] = {}
 
 
-def _automatic_name(row: Dialect) -> str:
+def _automatic_name(row: Dialect, kind: str) -> str:
     """Return `rm_sprop`, `rm_sprop_1`, ... as Keras 3 does, or the row's constant name."""
     if not row.counts_names:
         return row.default_name
-    number = next(_names.setdefault(row.default_name, itertools.count()))
-    return f"{row.default_name}_{number}" if number else row.default_name
+    name = re.sub(r"(?<=.)(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", kind).lower()
+    number = next(_names.setdefault(name, itertools.count()))
+    return f"{name}_{number}" if number else name
 
 
 # What marks an argument left out; the dialect's row has its value, and `help()` shows Keras 3's.
@@ -135,7 +137,7 @@ class RMSprop(Subclassing, Differentiation, Tracking, Surface, Portable):
         given = {k: v for k, v in locals().items() if k not in ("self", "dialect", "kwargs")}
         row = get_dialect(dialect)
         settings = settle(row, {**given, **kwargs})
-        self._core = Core(row, settings, settings.name or _automatic_name(row))
+        self._core = Core(row, settings, settings.name or _automatic_name(row, type(self).__name__))
 
     def build(self, variables: Any) -> None:
         """Learn which arrays to update and create their slots.

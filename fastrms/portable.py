@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fastrms import weights
 from fastrms.arguments import Settings, settle
 from fastrms.dialects import get_dialect
+from fastrms.dialects.recognition import recognized
 from fastrms.errors import ArgumentError, StateError
 from fastrms.rates import checked_rate
 from fastrms.schedules import LearningRateSchedule, deserialize
@@ -214,7 +215,8 @@ class Portable:
         Parameters
         ----------
         config : mapping
-            Constructor arguments by name.
+            Constructor arguments by name. Without the key ``dialect``, the keys tell which system
+            wrote them; a part of them, or those of keras-3, means keras-3.
         custom_objects : mapping, optional
             Users' schedule classes by name, for a learning rate in serialized form.
 
@@ -224,7 +226,7 @@ class Portable:
         >>> RMSprop.from_config(RMSprop(rho=0.5).get_config()).get_config()["rho"]
         0.5
         """
-        arguments = dict(config)
+        arguments = recognized(config, default="keras-3")
         for name in {"learning_rate", "lr"} & set(arguments):
             if isinstance(arguments[name], Mapping):
                 arguments[name] = deserialize(arguments[name], custom_objects)

@@ -167,13 +167,19 @@ RECORDED: Mapping[str, str] = {
     "constraints": "constraint*",
     "none_gradients": "none_*, err_none_grad",
     "all_none": "none_all_at_2, err_none_all",
+    "class_name": "serialized forms in tests/serialized",
+    "marks": "serialized forms in tests/serialized",
     "calls_rate_once": "probed: a callable is evaluated once into a variable",
 }
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one library version writes RMSprop; `evidence` says where a field's value was seen."""
+    """How one library version writes RMSprop; `evidence` says where a field's value was seen.
+
+    `class_name` and `marks` are the name under which it serializes the class, and what it writes
+    into a serialized configuration besides arguments.
+    """
 
     name: str
     systems: str
@@ -205,5 +211,7 @@ class Dialect:
     counts_names: bool = False
     named_in_config: bool = True
     rate_in_config: Literal["value", "callable"] = "value"
+    class_name: str = "RMSprop"
+    marks: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
     evidence: Mapping[str, str] = field(default_factory=lambda: RECORDED)

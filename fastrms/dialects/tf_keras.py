@@ -174,6 +174,8 @@ TF_KERAS_2_11 = Dialect(
     slot_names=KERAS_3.slot_names,
     default_name="RMSprop",
     calls_rate_once=True,
+    class_name="Custom>RMSprop",
+    marks={"is_legacy_optimizer": False},
 )
 
 TF_KERAS_2_10_EXPERIMENTAL = replace(
