@@ -58,7 +58,9 @@ def serialize(optimizer: Any) -> dict[str, Any]:
     row = DIALECTS.get(str(config.get("dialect", "")))
     if row is not None and known:
         bare = {key: value for key, value in config.items() if key != "dialect"}
-        config = {**bare, **row.marks} if writers(set(bare)) == [row.name] else config
+        known_by = writers(set(bare))
+        if row.name in known_by and len(known_by) == 1:
+            config = {**bare, **row.marks}
         return {"class_name": row.class_name, "config": config}
     return {
         "module": MODULE if known else kind.__module__,

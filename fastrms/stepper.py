@@ -42,6 +42,7 @@ class Stepper:
         self._facts = [facts_of(a, order_of(a)) for a in variables.arrays]
         self._plans: dict[tuple[str, tuple[bool, ...]], AnyPlan] = {}
         self._present: dict[str, tuple[bool, ...]] = {}
+        self._replaced = False  # whether some gradients replace their variables in this step
         self._advanced: tuple[Any, ...] | None = None
         self.last_rate: float | None = None  # what a schedule gave the last step
         self._scheduled: float | None = None  # what it gives the coming one
@@ -109,11 +110,12 @@ class Stepper:
             gradients = gradients if given is None else self._ordered(gradients, given)
             aside = set_aside(self.shop, mode, gradients)
             given, expected = None, count
+        self._replaced = bool(aside)
         plan = self._plans.get((mode, self._present.get(mode, ())))
         if self.variables.sources and self.variables.moved() is not None:
             self.require_unchanged()
         if plan is None or not self._swift or expected != count:
-            plan = self._check_slowly(mode, gradients, given, bool(aside))
+            plan = self._check_slowly(mode, gradients, given)
         else:
             found = plan.look(gradients, given)
             if found:
@@ -168,15 +170,12 @@ class Stepper:
             plan.put(index, array)
         return plan
 
-    def _check_slowly(
-        self, mode: str, gradients: list[Any], given: list[Any] | None, others: bool = False
-    ) -> AnyPlan:
+    def _check_slowly(self, mode: str, gradients: list[Any], given: list[Any] | None) -> AnyPlan:
         """Check every array through Python; find or build the plan of this step."""
         self.require_unchanged()
         ordered = gradients[:] if given is None else self._ordered(gradients, given)
         present = tuple(g is not None for g in ordered)
-        if not others:
-            self._require_some(present)
+        self._require_some(present)
         indices = [i for i, p in enumerate(present) if p]
         for i in indices:
             ordered[i] = self.shop.as_array(i, ordered[i])
@@ -221,6 +220,8 @@ class Stepper:
 
     def _require_some(self, present: tuple[bool, ...]) -> None:
         """Raise where the system refuses None gradients, some or all."""
+        if self._replaced:
+            return
         if not any(present) and self.row.all_none == "refused":
             raise GradientError(
                 "No gradients provided for any variable: every gradient is None. Give at least one "

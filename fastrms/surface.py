@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.arguments import Settings
-from fastrms.engines import clipped
+from fastrms.clipping import clipped
 from fastrms.errors import StateError, VariableError
 from fastrms.variable import Variable
 from fastrms.variables import describe

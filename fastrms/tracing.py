@@ -80,6 +80,8 @@ def _wrapped(operation: str, value: Any) -> Any:
     from autograd.tracer import isbox
 
     if isbox(value):
+        if isinstance(value._value, np.ndarray) and value._value.dtype.hasobject:
+            raise _refused(operation, "autograd does not follow lists in lists")
         if isinstance(value._value, list | tuple):
             parts = [_wrapped(operation, value[k]) for k in range(len(value._value))]
             fields = getattr(value._value, "_fields", None)
