@@ -83,9 +83,8 @@ def reference_name(core: Core, reference: Any) -> str:
 
 def require_settable(overriding: bool, name: str, settings: Settings) -> None:
     """Raise for a hyperparameter whose assignment would have no effect."""
-    if name in vars(settings) and not (
-        overriding and name in ("rho", "momentum", "epsilon", "centered")
-    ):
+    free = ("rho", "momentum", "epsilon", "centered") if overriding else ()
+    if name in vars(settings) and name not in ("learning_rate", *free):
         raise StateError(
             f"{name} cannot be set after the optimizer was made; make a new one: "
             f"RMSprop.from_config(dict(optimizer.get_config(), {name}=...)), then build(variables) "

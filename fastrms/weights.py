@@ -259,6 +259,7 @@ def pickled(core: Core) -> dict[str, Any]:
     arguments["name"] = core.name
     if "name" not in used:
         del arguments["name"]
+    arguments["jit_compile"] = core.settings.jit_compile
     if core.row.decay is not None:
         arguments["decay_offset"] = core.settings.decay_offset
     state: dict[str, Any] = {
