@@ -68,8 +68,14 @@ def test_hyperparameters_are_attributes_that_cannot_be_set():
 def test_built_says_whether_it_is():
     optimizer = slow()
     assert not optimizer.built
-    optimizer.build([np.ones(2)])
+    w = np.ones(2)
+    optimizer.build([w])
     assert optimizer.built
+    optimizer.apply([np.ones(2)])
+    optimizer.build([w])  # again changes nothing
+    assert optimizer.iterations == 1
+    with pytest.raises(VariableError, match="already built"):
+        optimizer.build([w, np.ones(2)])
 
 
 def test_learning_rate_and_its_other_name():
