@@ -15,6 +15,7 @@ from numba import njit, types
 
 from fastrms import compiling
 from fastrms.elements import (
+    BLOCK,
     LANES,
     TILE,
     add_squares,
@@ -26,6 +27,7 @@ from fastrms.elements import (
     round_to,
     scratch,
     smaller,
+    soon,
     widen,
 )
 from fastrms.program import words
@@ -42,45 +44,47 @@ def make_loop(variant: Variant, stamp: str) -> Function:
     updates, accumulate, accumulated = variant.update, variant.accumulate, variant.accumulated
     centered, has_momentum, ema = variant.centered, variant.momentum, variant.ema
     clips, conditions = variant.factor or variant.divisor, any(tuple(variant)[CONDITIONING])
+    # With three arrays hints gain 3 %, with more they cost as much; in-cache work sees neither.
+    hints = updates and not (accumulate or accumulated or centered or has_momentum or ema)
 
     def loop(row, numbers, like):  # type: ignore[no-untyped-def]
-        if stamp == "":
-            return
-        n, hyper = np.int64(row[2]), hyper_of(numbers)
+        n, hyper = np.int64(row[2]) if stamp else 0, hyper_of(numbers)
         variables, gradients = pointer(like, row[3]), pointer(like, row[4])
         velocities, momenta = pointer(like, row[5]), pointer(like, row[6])
         average_gradients, averages = pointer(like, row[7]), pointer(like, row[8])
         accumulators = pointer(like, row[9])
         pair = pointer(numbers, row[10])
         clip = (pair[0], pair[1]) if clips else (hyper.one, hyper.one)
-        for i in range(n):
-            # Loads before stores: a load that waits behind a store a page away costs EMA a tenth.
-            variable = widen(variables[i])
-            mean = widen(averages[i]) if ema else variable
-            gradient = widen(gradients[i]) if updates or accumulate else variable
-            if conditions:
-                partial = widen(accumulators[i]) if accumulate or accumulated else gradient
-                gradient = condition(gradient, partial, clip, hyper, variant)
-            if accumulate:
-                accumulators[i] = narrow(accumulators[i], gradient)
-            if accumulated:
-                accumulators[i] = narrow(accumulators[i], hyper.one - hyper.one)
-            if updates:
-                slots = Slots(
-                    widen(velocities[i]),
-                    widen(momenta[i]) if has_momentum else gradient,
-                    widen(average_gradients[i]) if centered else gradient,
-                )
-                variable, slots = update(variable, gradient, slots, hyper, variant)
-                velocities[i] = narrow(velocities[i], slots.velocity)
-                if has_momentum:
-                    momenta[i] = narrow(momenta[i], slots.momentum)
-                if centered:
-                    average_gradients[i] = narrow(average_gradients[i], slots.average_gradient)
-                variables[i] = narrow(variables[i], variable)
-            if ema:
-                mean = average(mean, variable, hyper, variant)
-                averages[i] = narrow(averages[i], mean)
+        for start in range(0, n, BLOCK if hints else max(n, 1)):
+            if hints:
+                soon((variables, gradients, velocities), start)
+            for i in range(start, min(start + BLOCK, n) if hints else n):
+                # Loads before stores: one that waits behind a store a page away costs a tenth.
+                variable = widen(variables[i])
+                mean = widen(averages[i]) if ema else variable
+                gradient = widen(gradients[i]) if updates or accumulate else variable
+                if conditions:
+                    partial = widen(accumulators[i]) if accumulate or accumulated else gradient
+                    gradient = condition(gradient, partial, clip, hyper, variant)
+                if accumulate:
+                    accumulators[i] = narrow(accumulators[i], gradient)
+                if accumulated:
+                    accumulators[i] = narrow(accumulators[i], hyper.one - hyper.one)
+                if updates:
+                    slots = Slots(
+                        widen(velocities[i]),
+                        widen(momenta[i]) if has_momentum else gradient,
+                        widen(average_gradients[i]) if centered else gradient,
+                    )
+                    variable, slots = update(variable, gradient, slots, hyper, variant)
+                    velocities[i] = narrow(velocities[i], slots.velocity)
+                    if has_momentum:
+                        momenta[i] = narrow(momenta[i], slots.momentum)
+                    if centered:
+                        average_gradients[i] = narrow(average_gradients[i], slots.average_gradient)
+                    variables[i] = narrow(variables[i], variable)
+                if ema:
+                    averages[i] = narrow(averages[i], average(mean, variable, hyper, variant))
         if ema and hyper.overwrite != 0:
             for i in range(n):
                 variables[i] = averages[i]
