@@ -114,14 +114,14 @@ def _carried_out(
 
 
 def _counterpart(function: Any) -> Any:
-    """Return autograd's version of a NumPy function or ufunc, or None."""
+    """Return autograd's version of a NumPy function, or of a ufunc of NumPy or SciPy, or None."""
     package = _autograd()
-    from autograd.tracer import trace_primitives_map
-
     if isinstance(function, np.ufunc):
-        if "scipy.special" in sys.modules and function not in trace_primitives_map:
-            importlib.import_module("autograd.scipy.special")
-        return trace_primitives_map.get(function)
+        found = getattr(package.numpy, function.__name__, None)
+        if getattr(found, "fun", None) is not function and "scipy.special" in sys.modules:
+            special = importlib.import_module("autograd.scipy.special")
+            found = getattr(special, function.__name__, None)
+        return found if getattr(found, "fun", None) is function else None
     where = package.numpy
     for part in function.__module__.split(".")[1:]:
         where = getattr(where, part, None)

@@ -55,14 +55,8 @@ class Variable(Operand):
     """
 
     __slots__ = (
-        "__weakref__",
-        "_array",
-        "_assigned_to",
-        "_constraint",
-        "_name",
-        "_overwrites",
-        "_path",
-        "trainable",
+        *("__weakref__", "_array", "_assigned_to", "_constraint", "_name", "_overwrites"),
+        *("_path", "trainable"),
     )
 
     _array: Array
@@ -268,6 +262,9 @@ class Variable(Operand):
         if method == "at" and isinstance(inputs[0], Variable):
             inputs = (inputs[0]._array, *inputs[1:])
         result = getattr(ufunc, method)(*bare(inputs), **bare(kwargs))
+        for target in out:
+            if isinstance(target, Variable) and target._assigned_to is not None:
+                target._assigned_to(target._array)
         return out[0] if len(out) == 1 else result
 
     def __setitem__(self, key: Any, value: Any) -> None:

@@ -121,6 +121,9 @@ def test_assigning_to_scalars_sets_them():
     with pytest.raises(StateError, match="Nothing was changed"):
         iteration.assign(-1)
     assert (optimizer.iterations, int(iteration)) == (7, 7)
+    iteration += 1
+    rate[...] = 0.5
+    assert (optimizer.iterations, optimizer.learning_rate) == (8, 0.5)
 
 
 def test_a_schedule_takes_the_learning_rate_out_of_the_variables():

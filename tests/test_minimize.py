@@ -138,6 +138,16 @@ def test_an_assignment_after_reading_does_not_change_the_derivative():
     assert float(count) == 6
 
 
+def test_scipys_special_functions_are_known_where_scipy_is_loaded():
+    special = pytest.importorskip("scipy.special")
+    v = Variable(np.array([0.5, -1.0]))
+    ((gradient, _),) = RMSprop().compute_gradients(lambda: special.expit(v).sum(), [v])
+    sigmoid = special.expit(v.value)
+    np.testing.assert_allclose(gradient, sigmoid * (1 - sigmoid))
+    with pytest.raises(GradientError, match=r"np\.kn"):
+        RMSprop().compute_gradients(lambda: special.kn(2, v).sum(), [v])
+
+
 def test_sums_in_place_are_recorded():
     v = Variable([1.0, 2.0])
     ((gradient, _),) = RMSprop().compute_gradients(lambda: increased([v[0] ** 2, v.sum()]), [v])
