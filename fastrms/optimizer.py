@@ -12,24 +12,33 @@ from fastrms.dialects import Dialect, get_dialect
 from fastrms.differentiation import Differentiation
 from fastrms.errors import StateError, VariableError
 from fastrms.exclusion import undecayed
+from fastrms.pairing import as_trees, paired
 from fastrms.portable import Portable
 from fastrms.rates import Rate, called
 from fastrms.stepper import Stepper
 from fastrms.subclassing import Subclassing
 from fastrms.surface import Surface
 from fastrms.tracked import Tracking
-from fastrms.variables import Variables, as_trees, collect, paired
+from fastrms.variables import Variables, collect
 from fastrms.weights import Core
 
 Array = NDArray[Any]
 _names: dict[str, "itertools.count[int]"] = {}
 
 
-def _automatic_name(row: Dialect, kind: str) -> str:
-    """Return `rm_sprop`, `rm_sprop_1`, ... as Keras 3 does, or the row's constant name."""
-    if not row.counts_names:
-        return row.default_name
-    name = re.sub(r"(?<=.)(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", kind).lower()
+_STEPPING = (
+    "apply was called while this optimizer is stepping (by a gradient's __array__, a constraint or "
+    "a signal handler); call it after the step. Nothing was changed."
+)
+
+
+def snake_case(name: str) -> str:
+    """Return a class's name as Keras 3 writes it: `rm_sprop` of `RMSprop`."""
+    return re.sub(r"(?<=.)(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def numbered(name: str) -> str:
+    """Return `name`, `name_1`, `name_2`, ... as Keras 3 does."""
     number = next(_names.setdefault(name, itertools.count()))
     return f"{name}_{number}" if number else name
 
@@ -137,7 +146,9 @@ class RMSprop(Subclassing, Differentiation, Tracking, Surface, Portable):
         given = {k: v for k, v in locals().items() if k not in ("self", "dialect", "kwargs")}
         row = get_dialect(dialect)
         settings = settle(row, {**given, **kwargs})
-        self._core = Core(row, settings, settings.name or _automatic_name(row, type(self).__name__))
+        counts = row.counts_names
+        plain = numbered(snake_case(type(self).__name__)) if counts else row.default_name
+        self._core = Core(row, settings, settings.name or plain)
 
     def build(self, variables: Any) -> None:
         """Learn which arrays to update and create their slots.
@@ -177,10 +188,12 @@ class RMSprop(Subclassing, Differentiation, Tracking, Surface, Portable):
             spared = undecayed(self._core.excluded, variables)
             stepper = Stepper(self._core.row, self._core.settings, variables, spared)
             # Some systems make a variable's slots with its first gradient, unless asked before.
-            if not self._core.stepping or self._core.row.weights.late == "no":
+            if self._core.refusal != _STEPPING or self._core.row.weights.late == "no":
                 stepper.create_slots(list(range(len(variables.arrays))))
             stepper.calls = self._core.calls_before_build
             self._hand_over(stepper)
+            if self._core.scaling is not None:
+                stepper.scale_by(*self._core.scaling)
             self._core.stepper = stepper
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
@@ -213,18 +226,15 @@ class RMSprop(Subclassing, Differentiation, Tracking, Surface, Portable):
         rate = core.settings.learning_rate
         base = rate if rate.__class__ is float else called(rate)
         with core.lock:
-            if core.stepping:
-                raise StateError(
-                    "apply was called while this optimizer is stepping (by a gradient's __array__ "
-                    "or a signal handler); call it after the step. Nothing was changed."
-                )
+            if core.refusal:
+                raise StateError(core.refusal)
             fresh, known = core.stepper is None, len(core.own)
             try:
-                core.stepping = True
+                core.refusal = _STEPPING
                 self._step(grads, trainable_variables, base)
                 fresh = False
             finally:
-                core.stepping = False
+                core.refusal = ""
                 if fresh and core.stepper and not core.stepper.carried_out:
                     core.stepper = None  # a refused first step builds nothing
                     del core.own[known:]

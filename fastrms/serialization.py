@@ -7,13 +7,14 @@ from typing import Any
 from fastrms.dialects import DIALECTS
 from fastrms.dialects.recognition import writers
 from fastrms.errors import ArgumentError
+from fastrms.loss_scale import LossScaleOptimizer
 from fastrms.optimizer import RMSprop
 
 MODULE = "keras.optimizers"
 # Packages whose optimizers have the names and arguments of ours.
 _SAME = frozenset({"keras", "tf_keras", "tensorflow", "fastrms"})
 # By lower-case name, as Keras looks them up.
-KNOWN: dict[str, Any] = {"rmsprop": RMSprop}
+KNOWN: dict[str, Any] = {"rmsprop": RMSprop, "lossscaleoptimizer": LossScaleOptimizer}
 
 
 def serialize(optimizer: Any) -> dict[str, Any]:

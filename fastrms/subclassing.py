@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from fastrms import reference
 from fastrms.engines import ReferencePlan, pairs_of, results_of
-from fastrms.errors import ArgumentError, DialectError
+from fastrms.errors import ArgumentError, DialectError, GradientError
+from fastrms.layout import Count
 from fastrms.rule import Slots, Variant
+from fastrms.sparse import Rows
 from fastrms.stepper import Stepper
 from fastrms.tracked import require_settable
 from fastrms.variable import Variable
@@ -164,9 +166,24 @@ class UserPlan(ReferencePlan):
             for given, array, name in zip(known.given, known.arrays, known.names, strict=True)
         ]
 
+    def put(self, index: int, gradient: Any) -> None:
+        """Set the gradient of a variable; rows have no place in a user's update step."""
+        if isinstance(gradient, Rows):
+            raise GradientError(
+                f"the gradient of variable {self.shop.variables.label(index)} is IndexedSlices, "
+                "which a subclass's update_step does not get; give a dense gradient. Nothing was "
+                "changed."
+            )
+        super().put(index, gradient)
+
     def run(self) -> None:
         """Carry out the step; an exception leaves everything as it was."""
         shop = self.shop
+        self.counter[Count.ENDED] += 1
+        if shop.guarded and not self._finite():
+            self.counter[Count.STOP] = 1
+        if self.counter[Count.STOP]:
+            return
         held = [*shop.variables.arrays, *shop.state.slots.values()]
         held += [variable._array for variable in self.core.own]
         copies = [array.copy() for array in held]
@@ -177,8 +194,7 @@ class UserPlan(ReferencePlan):
             for array, old in zip(held, copies, strict=True):
                 array[...] = old
             raise
-        self.counter[0] += self.counter[1]
-        self.counter[2] += 1
+        self.counter[Count.CALLS] += self.counter[Count.ADDED]
 
     def _carry_out(self) -> None:
         """Condition gradients, decay variables, call the subclass, then go on as the rule does."""

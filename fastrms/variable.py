@@ -154,8 +154,8 @@ class Variable(Operand):
                 f"constraint={value!r} is not valid; valid: a callable that takes the variable "
                 "and returns its new value, or None."
             )
+        marks.version += value is not self._constraint
         self._constraint = value
-        marks.version += 1
 
     @property
     def overwrite_with_gradient(self) -> bool:
@@ -168,8 +168,8 @@ class Variable(Operand):
             raise VariableError(
                 f"overwrite_with_gradient={value!r} is not valid; valid: True or False."
             )
+        marks.version += value != self._overwrites
         self._overwrites = value
-        marks.version += 1
 
     def assign(self, value: Any) -> Array:
         """Replace the value, in the variable's dtype and in place.

@@ -1,13 +1,13 @@
 """The arrays an optimizer updates: what may be one, who is who, and what has changed."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastrms.errors import GradientError, VariableError
+from fastrms.errors import VariableError
 from fastrms.layout import C_ORDER, F_ORDER
 from fastrms.operand import marks
 from fastrms.sources import is_source, lent, view_of
@@ -140,6 +140,7 @@ class Variables:
     names: list[str]
     named: bool
     given: list[Any] = field(default_factory=list)  # what the user passed for each array
+    constraints: dict[int, Any] = field(default_factory=dict)
     by_id: dict[int, int] = field(init=False)
     by_key: dict[Any, int] = field(init=False)
 
@@ -148,7 +149,7 @@ class Variables:
         self.by_id = {id(a): i for given in (self.arrays, self.given) for i, a in enumerate(given)}
         own = (np.ndarray, Variable)
         self.sources = [i for i, given in enumerate(self.given) if not isinstance(given, own)]
-        self._seen, self._overwritten = -1, list[int]()
+        self._seen, self._heard, self._overwritten = -1, -1, list[int]()
         self.by_key = {key_of(a): i for i, a in enumerate(self.arrays) if a.size}
 
     def overwritten(self) -> list[int]:
@@ -158,6 +159,17 @@ class Variables:
             self._overwritten = [i for i, v in found if v.overwrite_with_gradient]
             self._seen = marks.version
         return self._overwritten
+
+    def constrained_anew(self) -> bool:
+        """Read constraints again if any Variable's has changed; tell whether these have."""
+        if self._heard == marks.version:
+            return False
+        self._heard, before = marks.version, self.constraints
+        found = [(i, v) for i, v in enumerate(self.given) if isinstance(v, Variable)]
+        kept = {i: c for i, c in before.items() if not isinstance(self.given[i], Variable)}
+        own = {i: v.constraint for i, v in found if v.constraint is not None}
+        self.constraints = {**kept, **own}
+        return self.constraints != before
 
     def index(self, array: Any) -> int | None:
         """Return which variable an array is: by identity, else by its buffer."""
@@ -207,7 +219,9 @@ def collect(tree: Any) -> Variables:
     shown = [repr(n) if named else str(i) for i, n in enumerate(names)]
     arrays = [array_of(leaf, s) for (_, leaf), s in zip(leaves, shown, strict=True)]
     require_apart(arrays, shown)
-    return Variables(arrays, names, named, [leaf for _, leaf in leaves])
+    asked = [getattr(leaf, "constraint", None) for _, leaf in leaves]
+    constraints = {i: found for i, found in enumerate(asked) if found is not None}
+    return Variables(arrays, names, named, [leaf for _, leaf in leaves], constraints)
 
 
 def _names(leaves: list[tuple[str | None, Any]]) -> list[str]:
@@ -237,49 +251,6 @@ def is_strided(array: Array) -> bool:
 def flat(array: Array) -> Array:
     """View a contiguous array as its elements in memory order."""
     return array.reshape(-1, order="A")
-
-
-def paired(grads: Any, variables: Any, known: Variables | None) -> tuple[list[Any], Any]:
-    """Turn dictionaries and other iterables into lists, gradients matched by key to variables."""
-    leaves = None if variables is None else leaves_of(variables)
-    if not isinstance(grads, Mapping):
-        return ([grads] if is_one(grads) else list(grads)), leaves
-    if isinstance(variables, Mapping):
-        names = [str(name) for name, _ in flatten(variables)]
-    elif variables is None and known is not None and known.named:
-        names = known.names
-    else:
-        raise VariableError(
-            "the gradients are a dictionary, so the variables must be one too: pass it to build() "
-            "or as the second argument."
-        )
-    given = dict(flatten(grads))
-    if set(names) != set(given):
-        raise VariableError(
-            f"the gradients' names {sorted(map(str, given))[:8]} are not the variables' "
-            f"{sorted(names)[:8]}; use the same keys."
-        )
-    return [given[name] for name in names], leaves
-
-
-def as_trees(gradients: Any, variables: Any) -> tuple[Any, Any]:
-    """Return trees that can be walked twice: iterators become lists."""
-    if not isinstance(gradients, Iterable):
-        raise GradientError(
-            f"the gradients are {describe(gradients)}; valid: a list or a dictionary with one "
-            "gradient (or None) per variable; pass [gradient] for one."
-        )
-    if not isinstance(variables, Iterable | None):
-        raise VariableError(
-            f"the variables are {describe(variables)}; valid: a list or a dictionary of arrays, "
-            "or None for those of build(); pass [variable] for one."
-        )
-    kept = (Mapping, list, tuple, np.ndarray, type(None))
-    found = [
-        tree if isinstance(tree, kept) or is_source(tree) else list(tree)
-        for tree in (gradients, variables)
-    ]
-    return found[0], found[1]
 
 
 def leaves_of(tree: Any) -> list[Any]:

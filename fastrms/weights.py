@@ -14,7 +14,7 @@ from fastrms.rates import shown, written
 from fastrms.schedules import LearningRateSchedule
 from fastrms.stepper import Stepper
 from fastrms.variable import Variable
-from fastrms.variables import Variables, array_of, leaves_of, require_apart
+from fastrms.variables import Variables, array_of, require_apart
 
 Array = NDArray[Any]
 OWN = "own"  # variables that users added
@@ -30,8 +30,10 @@ class Core:
     stepper: Stepper | None = None
     calls_before_build: int = 0
     excluded: tuple[list[Any], list[str]] = field(default_factory=lambda: ([], []))
-    stepping: bool = False
     own: list[Variable] = field(default_factory=list)
+    refusal: str = ""  # why `apply` cannot be called now
+    at_rest: str = ""  # the same while nothing is under way
+    scaling: tuple[Any, bool] | None = None  # set by a LossScaleOptimizer: see Stepper.scale_by
 
     def __post_init__(self) -> None:
         self.lock = locks.new(self)
@@ -191,31 +193,17 @@ def moved(stepper: Stepper, variables: Variables) -> Stepper:
                 f"variable {old.label(i)} has shape {array.shape} and dtype {array.dtype}; rebind "
                 f"needs {stepper.state.shapes[i]} and {stepper.dtypes[i]} (now {known.shape})."
             )
-    target = Variables(arranged, old.names, old.named, [variables.given[k] for k in order])
+    given = [variables.given[k] for k in order]
+    chains = {order.index(k): found for k, found in variables.constraints.items()}
+    target = Variables(arranged, old.names, old.named, given, chains or old.constraints)
     result = Stepper(stepper.row, stepper.settings, target, stepper.shop.undecayed)
     for name, index in stepper.state.slots:
         result.state.create([name], [index])
         result.state.shaped(name, index)[...] = stepper.state.shaped(name, index)
     result.calls, result.last_rate = stepper.calls, stepper.last_rate
+    if stepper.shop.scale is not None:
+        result.scale_by(stepper.shop.scale, stepper.shop.guarded)
     return result
-
-
-def finalize(stepper: Stepper, variables: Any) -> None:
-    """Copy moving averages into variables."""
-    chosen = list(range(len(stepper.variables.arrays)))
-    if variables is not None:
-        leaves = leaves_of(variables)
-        found = [stepper.variables.index(leaf) for leaf in leaves]
-        if None in found:
-            raise VariableError(
-                f"array {found.index(None)} is not a variable of this optimizer; pass those given "
-                "to build(), or none at all."
-            )
-        chosen = [i for i in found if i is not None]
-    stepper.require_unchanged()
-    for i in chosen:
-        if ("average", i) in stepper.state.slots:
-            stepper.variables.arrays[i][...] = stepper.state.shaped("average", i)
 
 
 def config(core: Core) -> dict[str, Any]:
@@ -276,6 +264,7 @@ def pickled(core: Core) -> dict[str, Any]:
         # A tensor's memory is not its own in a copy: it goes as an array.
         kept = [known.arrays[i] if i in known.sources else g for i, g in enumerate(known.given)]
         state["variables"] = (kept, known.names, known.named, stepper.shop.undecayed, slots)
+        state["constraints"] = known.constraints
     return state
 
 
@@ -288,7 +277,7 @@ def unpickle(core: Core, state: dict[str, Any]) -> None:
     found, known, named, undecayed, slots = state["variables"]
     arrays = [array_of(given, repr(name)) for given, name in zip(found, known, strict=True)]
     require_apart(arrays, [repr(name) for name in known])
-    variables = Variables(arrays, known, named, found)
+    variables = Variables(arrays, known, named, found, state["constraints"])
     stepper = Stepper(core.row, core.settings, variables, undecayed)
     for (name, index), values in slots.items():
         stepper.state.create([name], [index])

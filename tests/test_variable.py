@@ -317,3 +317,29 @@ def test_a_replacing_gradient_that_does_not_fit_changes_nothing():
         with pytest.raises(fastrms.GradientError):
             optimizer.apply(gradients, [v, w])
         assert (v.value.tolist(), w.value.tolist()) == ([1, 2], [1, 2])
+
+
+def test_a_constraint_acts_from_the_step_after_it_is_set():
+    v = Variable([1.0, -3.0])
+    for jit_compile in (True, False):
+        v.constraint = None
+        v.assign([1.0, -3.0])
+        optimizer = RMSprop(0.5, jit_compile=jit_compile)
+        optimizer.apply([[0.0, 0.0]], [v])
+        assert v.value.tolist() == [1, -3]
+        v.constraint = lambda w: np.maximum(w, 0)
+        optimizer.apply([[0.0, 0.0]], [v])
+        assert v.value.tolist() == [1, 0]
+        v.constraint = None
+        v.assign([1.0, -3.0])
+        optimizer.apply([[0.0, 0.0]])
+        assert v.value.tolist() == [1, -3]
+
+
+def test_a_constraint_that_fails_leaves_replacing_gradients_undone():
+    v, w = Variable([1.0]), Variable([1.0], constraint=lambda w: 1 / 0)
+    v.overwrite_with_gradient = True
+    optimizer = RMSprop(jit_compile=False)
+    with pytest.raises(ZeroDivisionError):
+        optimizer.apply([[5.0], [1.0]], [v, w])
+    assert (v.value.tolist(), w.value.tolist()) == ([1], [1])
