@@ -23,23 +23,20 @@ FLOORS = (
     (
         "ground",
         (
-            "errors",
-            "rule",
-            "layout",
-            "compiling",
-            "elements",
-            "program",
-            "inspection",
-            "kernels",
-            "tables",
+            *("errors", "rule", "layout", "compiling", "elements", "program", "inspection"),
+            *("kernels", "tables", "sources", "operand"),
         ),
     ),
-    ("facts", ("dialects.*", "schedules.*", "threads", "reference")),
+    ("facts", ("dialects.*", "schedules.*", "threads", "reference", "variable")),
     ("memory", ("rates", "arguments", "hyper", "variables", "state", "sparse", "constraints")),
-    ("step", ("work", "rows", "plan", "engines", "stepper")),
+    ("step", ("work", "rows", "pairing", "overwriting", "plan", "engines", "clipping", "stepper")),
     (
         "optimizer",
-        ("locks", "weights", "averages", "portable", "optimizer", "scaling", "loss_scale", "jit"),
+        (
+            *("tracing", "differentiation", "locks", "exclusion", "weights", "averages"),
+            *("portable", "surface", "tracked", "subclassing", "optimizer", "scaling"),
+            *("loss_scale", "serialization", "jit"),
+        ),
     ),
     ("front door", ("__init__",)),
     ("programs", ("cli", "__main__", "demo.*")),
@@ -51,9 +48,18 @@ FILE_LINES, FUNCTION_LINES, PARAMETERS = 300, 40, 7
 # table (data and its schema), the schedules, the command line and the demo.
 # The checks that keep a step away from changed or freed memory, and what each system lets an
 # argument and a schedule be, took more than the 2,500 lines first drawn; gradients of rows, loss
-# scaling and constraints took 800 again.
-CORE_LINES, COMPAT_LINES, SCHEDULES_LINES = 3760, 3000, 430
+# scaling and constraints took 800 again; tensors of other libraries that keep their memory, 180.
+# What mirrors Keras' interface around them has its own budget.
+CORE_LINES, COMPAT_LINES, SCHEDULES_LINES, SURFACE_LINES = 3940, 3000, 430, 1100
+SURFACE = tuple(
+    f"fastrms/{name}.py"
+    for name in (
+        *("variable", "operand", "sources", "surface", "differentiation", "tracing"),
+        *("subclassing", "serialization", "tracked", "overwriting", "clipping"),
+    )
+)
 NOT_CORE = (
+    *SURFACE,
     "compat/",
     "fastrms/demo/",
     "fastrms/dialects/",
@@ -121,7 +127,8 @@ def floor_of(name: str) -> list[int]:
     return [
         number
         for number, (_, rows) in enumerate(FLOORS)
-        if any(short == row or f"{short}.".startswith(row.removesuffix("*")) for row in rows)
+        if short in rows
+        or any(f"{short}.".startswith(row[:-1]) for row in rows if row.endswith("*"))
     ]
 
 
@@ -261,7 +268,9 @@ def test_budgets():
     compat = sum(n for path, n in sizes.items() if path.startswith("compat/"))
     core = sum(n for path, n in sizes.items() if not path.startswith(NOT_CORE))
     schedules = sum(n for path, n in sizes.items() if path.startswith("fastrms/schedules/"))
+    surface = sum(n for path, n in sizes.items() if path in SURFACE)
     assert core <= CORE_LINES
+    assert surface <= SURFACE_LINES
     assert schedules <= SCHEDULES_LINES
     assert compat <= COMPAT_LINES
 
