@@ -81,7 +81,7 @@ def as_trees(gradients: Any, variables: Any) -> tuple[Any, Any]:
         )
     kept = (Mapping, list, tuple, np.ndarray, type(None))
     found = [
-        tree if isinstance(tree, kept) or is_source(tree) else list(tree)
+        tree if isinstance(tree, kept) or is_one(tree) else list(tree)
         for tree in (gradients, variables)
     ]
     return found[0], found[1]
