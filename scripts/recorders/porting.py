@@ -1,0 +1,122 @@
+"""Runs the porting scripts on a real old system and keeps their losses, weights and gradients.
+
+python scripts/recorders/porting.py --system k22_tf --scripts tests/porting/scripts --out tests/porting/records
+
+A script is run as it is; what it leaves in its names ``initial``, ``gradient``, ``losses`` and ``final`` is kept.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import os
+import platform
+import sys
+
+import numpy as np
+
+KEPT = 50
+KERAS2 = ["k20_tf", "k22_tf", "k23_tf"]
+EVERY = ["k12_tf"] + KERAS2
+# The systems whose words a script speaks.
+SCRIPTS = {
+    "softmax_regression": ["k12_tf", "k12_theano"],
+    "mlp_without_layers": ["k12_tf", "k22_tf", "k23_tf"],
+    "rbm_contrastive": ["k12_tf"],
+    "reinforce": ["k12_tf", "k20_tf", "k22_tf"],
+    "a2c_shared_trunk": EVERY,
+    "dqn_huber": EVERY,
+    "ddpg_actor": ["k20_tf", "k22_tf"],
+    "image_optimisation": ["k12_tf", "k20_tf"],
+    "mask_optimisation": KERAS2,
+    "wgan_clamp": ["k12_tf", "k20_tf", "k22_tf"],
+    "wgan_gradient_penalty": KERAS2,
+    "gradient_accumulation": ["k20_tf", "k22_tf"],
+    "custom_adamw": ["k20_tf", "k22_tf"],
+    "lr_finder": KERAS2,
+    "keras1_classifier": ["k12_tf", "k12_theano"],
+    "skip_gram": ["k20_tf", "k22_tf"],
+    "training_loop": ["k23_tf"],
+}
+
+
+def single_thread(system):
+    """Start a session of one thread, so that decay's race has one outcome."""
+    import keras.backend as backend
+
+    if system.endswith("theano"):
+        import theano.ifelse  # noqa: F401  (Keras 1 uses it without importing it)
+
+        return
+    import tensorflow as tf
+
+    backend.clear_session()
+    config = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+    backend.set_session(tf.Session(config=config))
+
+
+def versions(system):
+    """Return the versions that define a system."""
+    import keras
+
+    found = {"keras": keras.__version__, "numpy": np.__version__}
+    name = "theano" if system.endswith("theano") else "tensorflow"
+    found[name] = __import__(name).__version__
+    found["python"] = platform.python_version()
+    return found
+
+
+def run(path):
+    """Run a script and return its names and the digest of its text."""
+    with open(path, "rb") as stream:
+        text = stream.read()
+    names = {"__name__": "__main__", "__file__": path}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(text, path, "exec"), names)
+    return names, hashlib.sha256(text).hexdigest()
+
+
+def kept(names):
+    """Return the arrays of a finished script by the names of a record."""
+    arrays = {"losses": np.array([float(loss) for loss in names["losses"]])}
+    for group in ("initial", "gradient", "final"):
+        values = names[group]
+        values = values if isinstance(values, (list, tuple)) else [values]
+        arrays.update(("%s%d" % (group, i), np.asarray(v)) for i, v in enumerate(values))
+    if len(arrays["losses"]) < KEPT:
+        raise ValueError("a script needs %d losses" % KEPT)
+    arrays["losses"] = arrays["losses"][:KEPT]
+    return arrays
+
+
+def main():
+    """Record every script of one system into one npz file and one index."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--system", required=True)
+    parser.add_argument("--scripts", required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--only", nargs="*")
+    options = parser.parse_args()
+    os.environ["KERAS_BACKEND"] = options.system.split("_")[1].replace("tf", "tensorflow")
+    arrays, index = {}, {"system": options.system, "scripts": {}}
+    for name, systems in sorted(SCRIPTS.items()):
+        if options.system not in systems or (options.only and name not in options.only):
+            continue
+        single_thread(options.system)
+        names, digest = run(os.path.join(options.scripts, name + ".py"))
+        found = kept(names)
+        arrays.update((name + "." + key, value) for key, value in found.items())
+        index["scripts"][name] = {"sha256": digest, "title": names["__doc__"].strip()}
+        sys.stdout.write("%s %s %s\n" % (options.system, name, found["losses"][[0, 9, 49]]))
+        sys.stdout.flush()
+    index["versions"] = versions(options.system)
+    base = os.path.join(options.out, options.system)
+    np.savez_compressed(base + ".npz", **arrays)
+    with open(base + ".json", "w") as stream:
+        json.dump(index, stream, indent=1, sort_keys=True)
+        stream.write("\n")
+
+
+if __name__ == "__main__":
+    main()
