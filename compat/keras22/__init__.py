@@ -1,0 +1,1 @@
+"""Keras 2.1 and 2.2, without a framework: the same module names, the same numbers."""

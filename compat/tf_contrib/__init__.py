@@ -1,0 +1,1 @@
+"""`tf.contrib.keras` of TensorFlow 1.x, without a framework: the same module names, the same numbers."""
