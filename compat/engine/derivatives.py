@@ -227,6 +227,7 @@ DERIVATIVES: dict[str, Row] = {
     "scatter_like": lambda y, g: (build("gather", g, y.inputs[1]), None, None),
     "cast": _cast,
     "identity": _one(lambda g, x, y: g),
+    "flush": _one(lambda g, x, y: g),
     # Steps, counts and samples: constant wherever they have a derivative at all.
     **dict.fromkeys(("stop_gradient", "sign", "round", "floor_divide", "argmax", "argmin"), NONE),
     **dict.fromkeys(("one_hot", "fill_like", "shape", "random", "any", "all"), NONE),

@@ -48,10 +48,11 @@ def fused(entries: list[Update]) -> tuple[list[Any], list[Update]]:
     handles: dict[int, Any] = {}
     for entry in entries:
         handle = entry.handle
-        if handle is not None and handle.usable(present):
-            if all(targets[id(own[0])] == 1 for own in handle.entries):
-                handles[id(handle)] = handle
-    rest = [entry for entry in entries if id(entry.handle) not in handles]
+        whole = handle is not None and handle.usable(present)
+        if whole and all(targets[id(own[0])] == 1 for own in handle.entries):
+            handles[id(handle)] = handle
+    plain = {id(entry) for handle in handles.values() for entry in handle.plain}
+    rest = [e for e in entries if id(e.handle) not in handles or id(e) in plain]
     return list(handles.values()), rest
 
 

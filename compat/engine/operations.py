@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastrms.reference import chunk_sums, smaller
+from fastrms.reference import chunk_sums, fit, smaller
+from fastrms.rule import Variant
 
 Array = NDArray[Any]
 Shape = tuple[int | None, ...] | None
@@ -413,6 +414,10 @@ def _smaller(x: Array, y: Array, out: Array) -> None:
     out[...] = smaller(x, y)
 
 
+def _flushed(x: Array, out: Array) -> None:
+    out[...] = fit(x, Variant(flush=True))
+
+
 def _identity(plan: Plan, arrays: list[Array], given: Given) -> Array:
     return arrays[0]
 
@@ -455,6 +460,7 @@ OPERATIONS: dict[str, Operation] = {
     "maximum": ufunc(np.maximum),
     "minimum": ufunc(np.minimum),
     "smaller": ufunc(_smaller),
+    "flush": ufunc(_flushed),
     "equal": ufunc(np.equal, "bool"),
     "not_equal": ufunc(np.not_equal, "bool"),
     "greater": ufunc(np.greater, "bool"),

@@ -1,7 +1,8 @@
 """Random numbers: each sampler fills an array at each evaluation of its node.
 
 The one place of the engine that draws numbers. `operation_seed` draws an operation's seed as the
-mirrored system did: from NumPy's global generator, when the node is made.
+mirrored system did: from NumPy's global generator, when the node is made. The numbers are those
+that TensorFlow drew for that seed, call after call; for float64 they are the float32 ones, widened.
 """
 
 from collections.abc import Callable
@@ -10,42 +11,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..philox import Floats, Stream
+
 Sampler = Callable[[NDArray[Any]], None]
 
 
 def operation_seed(bound: float) -> int:
-    """Return the next operation's seed below a bound (10e8 in Keras 1, 10e6 in Keras 2)."""
+    """Return the next operation's seed below a bound (10e8 for variables, 10e6 for operations)."""
     return int(np.random.randint(int(bound)))
+
+
+def _filling(draw: Callable[[int], Floats], scale: float, shift: float) -> Sampler:
+    """Return a sampler of `draw() * scale + shift` in float32."""
+    factor, summand = np.float32(scale), np.float32(shift)
+
+    def fill(out: NDArray[Any]) -> None:
+        out[...] = (draw(out.size) * factor + summand).reshape(out.shape)
+
+    return fill
 
 
 def uniform(low: float, high: float, seed: int) -> Sampler:
     """Return a sampler of numbers in [low, high)."""
-    generator = np.random.Generator(np.random.Philox(seed))
-
-    def fill(out: NDArray[Any]) -> None:
-        out[...] = generator.uniform(low, high, out.shape)
-
-    return fill
+    return _filling(Stream(seed).uniform, np.float32(high) - np.float32(low), low)
 
 
 def normal(mean: float, deviation: float, seed: int) -> Sampler:
     """Return a sampler of normally distributed numbers."""
-    generator = np.random.Generator(np.random.Philox(seed))
-
-    def fill(out: NDArray[Any]) -> None:
-        out[...] = generator.normal(mean, deviation, out.shape)
-
-    return fill
+    return _filling(Stream(seed).normal, deviation, mean)
 
 
 def truncated_normal(mean: float, deviation: float, seed: int) -> Sampler:
     """Return a sampler of normal numbers, drawn again beyond two standard deviations."""
-    generator = np.random.Generator(np.random.Philox(seed))
-
-    def fill(out: NDArray[Any]) -> None:
-        values = generator.normal(0, 1, out.shape)
-        while (far := np.abs(values) > 2).any():
-            values[far] = generator.normal(0, 1, int(far.sum()))
-        out[...] = mean + deviation * values
-
-    return fill
+    return _filling(Stream(seed).truncated_normal, deviation, mean)
