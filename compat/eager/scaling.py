@@ -1,0 +1,308 @@
+"""`LossScaleOptimizer`: losses scaled up so that small float16 gradients survive.
+
+Source: keras 2.10.0 mixed_precision/loss_scale_optimizer.py.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastrms.errors import ArgumentError
+
+from .base import Base, Pairs, filtered
+from .late import Optimizer
+from .v2 import OptimizerV2
+from .weights import Weight, number_of
+
+_INITIAL, _GROWTH = 2.0**15, 2000
+
+
+class LossScaleOptimizer(Base):
+    """An optimizer that keeps a loss scale and skips steps with gradients that are not finite.
+
+    Parameters
+    ----------
+    inner_optimizer : Optimizer
+        Of either family; each can be wrapped once.
+    dynamic : bool
+        Whether the scale doubles after `dynamic_growth_steps` finite steps and halves (down to
+        1) after one that is not.
+    initial_scale : float, optional
+        2**15 by default; needed without `dynamic`.
+    dynamic_growth_steps : int, optional
+        2000 by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrms.compat.tf_keras_v2 import mixed_precision, optimizers
+    >>> optimizer = mixed_precision.LossScaleOptimizer(optimizers.SGD(0.5), initial_scale=4)
+    >>> w = np.ones(2, np.float32)
+    >>> gradients = optimizer.get_unscaled_gradients([np.float32([4, 8])])
+    >>> int(optimizer.apply_gradients(list(zip(gradients, [w]))))
+    1
+    >>> w
+    array([0.5, 0. ], dtype=float32)
+    """
+
+    def __new__(cls, inner_optimizer: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Choose the family by the inner optimizer."""
+        wanted = cls
+        if cls is LossScaleOptimizer:
+            wanted = of_family(not isinstance(inner_optimizer, Optimizer))
+        return object.__new__(wanted)
+
+    def __init__(
+        self,
+        inner_optimizer: Any,
+        dynamic: bool = True,
+        initial_scale: float | None = None,
+        dynamic_growth_steps: int | None = None,
+    ) -> None:
+        _require_inner(inner_optimizer)
+        scale, growth = _checked(dynamic, initial_scale, dynamic_growth_steps)
+        hold = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        hold("inner_optimizer", inner_optimizer)
+        hold("dynamic", dynamic)
+        hold("initial_scale", scale)
+        hold("dynamic_growth_steps", growth)
+        hold("_state", {"scale": np.float32(scale), "counter": 0})
+        hold("_told", set())
+        object.__setattr__(inner_optimizer, "_is_wrapped", True)
+
+    @property
+    def loss_scale(self) -> np.float32:
+        """The scale now."""
+        return self._state["scale"]
+
+    @property
+    def dynamic_counter(self) -> Weight | None:
+        """How many finite steps were made since the scale changed; None without `dynamic`."""
+        state = self._state
+        if not self.dynamic:
+            return None
+        return Weight(
+            "good_steps:0",
+            lambda: np.int64(state["counter"]),
+            lambda value: state.update(counter=int(value)),
+        )
+
+    def get_scaled_loss(self, loss: Any) -> Any:
+        """Return a loss, or a callable that gives one, times the scale."""
+        self._told.add("loss")
+        if callable(loss):
+            return lambda: self._scaled(loss())
+        return self._scaled(loss)
+
+    def _scaled(self, loss: Any) -> Any:
+        """Return a loss times the scale in the loss's dtype."""
+        return loss * getattr(loss, "dtype", np.dtype(np.float32)).type(self.loss_scale)
+
+    def get_unscaled_gradients(self, grads: Any) -> list[Any]:
+        """Return gradients divided by the scale, as products with its reciprocal; None stays."""
+        self._told.add("gradients")
+        reciprocal = np.float32(1) / self.loss_scale
+        arrays = [g if g is None else np.asarray(g) for g in grads]
+        with np.errstate(all="ignore"):
+            return [g if g is None else g * g.dtype.type(reciprocal) for g in arrays]
+
+    def apply_gradients(self, grads_and_vars: Any, *args: Any, **kwargs: Any) -> Any:
+        """Update variables, or skip the step when an unscaled gradient is not finite.
+
+        Parameters
+        ----------
+        grads_and_vars : iterable of (gradient, variable)
+            Gradients already unscaled by `get_unscaled_gradients`.
+
+        Returns
+        -------
+        Weight
+            The counter, increased by 1, skipped or not.
+        """
+        pairs = filtered(grads_and_vars)
+        self._tell()
+        finite = all(np.isfinite(np.asarray(gradient)).all() for gradient, _ in pairs)
+        if not self.dynamic or finite:
+            result = self.inner_optimizer.apply_gradients(pairs, *args, **kwargs)
+        else:
+            self.inner_optimizer.iterations.assign_add(1)
+            result = self.iterations
+        if self.dynamic:
+            self._adjust(finite)
+        return result
+
+    def _adjust(self, finite: bool) -> None:
+        """Let the scale grow or shrink."""
+        state, rule = self._state, self.inner_optimizer.ROW.loss_scale
+        if not finite:
+            state["scale"] = np.float32(max(state["scale"] / np.float32(2), rule.floor))
+            state["counter"] = 0
+        elif state["counter"] + 1 >= self.dynamic_growth_steps:
+            grown = state["scale"] * np.float32(2)
+            state["scale"] = grown if np.isfinite(grown) else state["scale"]
+            state["counter"] = 0
+        else:
+            state["counter"] += 1
+
+    def _tell(self) -> None:
+        """Say once what was forgotten, as TensorFlow did."""
+        from .base import ignored
+
+        forgotten = {"loss", "gradients"} - self._told
+        if "gradients" in forgotten and self.dynamic is not None:
+            ignored(
+                "apply_gradients was called without get_unscaled_gradients before, so the loss "
+                "scale has no effect: scale the loss with get_scaled_loss and unscale its "
+                "gradients, or use minimize."
+            )
+            self._told.add("gradients")
+
+    def minimize(self, loss: Any, var_list: Any, *args: Any, **kwargs: Any) -> Any:
+        """Take one step down a loss, scaled and unscaled here; needs the extra autodiff."""
+        tape = kwargs.pop("tape", None)
+        return self.apply_gradients(self.compute_gradients(loss, var_list, tape), *args, **kwargs)
+
+    def compute_gradients(self, loss: Any, var_list: Any, tape: Any = None) -> Pairs:
+        """Return pairs of unscaled gradient and variable."""
+        scaled = self.get_scaled_loss(loss) if callable(loss) else loss
+        pairs = self.inner_optimizer._differentiated(scaled, var_list, tape)
+        unscaled = self.get_unscaled_gradients([gradient for gradient, _ in pairs])
+        return [(g, variable) for g, (_, variable) in zip(unscaled, pairs, strict=True)]
+
+    def get_gradients(self, loss: Any, params: Any) -> list[Any]:
+        """Return unscaled gradients of a loss."""
+        return [gradient for gradient, _ in self.compute_gradients(loss, params)]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, the inner optimizer in serialized form."""
+        from .lookup import Lookup
+
+        return {
+            "inner_optimizer": Lookup(None, True).serialize(self.inner_optimizer),
+            "dynamic": self.dynamic,
+            "initial_scale": self.initial_scale,
+            "dynamic_growth_steps": self.dynamic_growth_steps,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Build an optimizer from `get_config`'s result, or from what tf.keras 2.0 to 2.3 wrote."""
+        from . import modern
+        from .lookup import Lookup
+
+        given = dict(config)
+        if "loss_scale" in given:
+            given = _older(given)
+        inner = given.pop("inner_optimizer")
+        if not isinstance(inner, Base):
+            inner = Lookup(modern, True).deserialize(inner, custom_objects)
+        return cls(inner, **given)
+
+    def __getattr__(self, name: str) -> Any:
+        inner = self.__dict__.get("inner_optimizer")
+        if inner is None or name.startswith("__"):
+            raise AttributeError(f"LossScaleOptimizer has no attribute {name!r}.")
+        return getattr(inner, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.inner_optimizer, name, value)
+
+
+def _delegated(name: str) -> Any:
+    """Return a property that reads the inner optimizer's."""
+    return property(
+        lambda self: getattr(self.inner_optimizer, name),
+        lambda self, value: setattr(self.inner_optimizer, name, value),
+    )
+
+
+class _OfV2(LossScaleOptimizer, OptimizerV2):
+    """Loss scaling around a legacy optimizer."""
+
+
+class _OfLate(LossScaleOptimizer, Optimizer):
+    """Loss scaling around an optimizer of 2.11 or later."""
+
+
+for _kind, _name in ((_OfV2, "LossScaleOptimizer"), (_OfLate, "LossScaleOptimizerV3")):
+    _kind.__name__ = _kind.__qualname__ = _name
+    for _part in (
+        *("iterations", "weights", "variables", "get_weights", "set_weights", "name", "build"),
+        *("get_slot_names", "get_slot", "add_slot", "_create_all_weights", "_inner"),
+        *("exclude_from_weight_decay", "finalize_variable_values"),
+    ):
+        setattr(_kind, _part, _delegated(_part))
+
+
+def of_family(older: bool) -> type[LossScaleOptimizer]:
+    """Return the class that wraps optimizers of a family."""
+    return _OfV2 if older else _OfLate
+
+
+def _require_inner(inner: Any) -> None:
+    """Raise unless an optimizer can be wrapped."""
+    if isinstance(inner, LossScaleOptimizer) or not isinstance(inner, Base):
+        raise ArgumentError(
+            f"inner_optimizer={inner!r:.80} cannot be wrapped; valid: an optimizer of "
+            "fastrms.compat.tf_keras_v2 or tf_keras that is not a LossScaleOptimizer itself."
+        )
+    if getattr(inner, "_is_wrapped", False):
+        raise ArgumentError(
+            "inner_optimizer is already wrapped by a LossScaleOptimizer; wrap another one."
+        )
+
+
+def _checked(dynamic: Any, scale: Any, growth: Any) -> tuple[float, int | None]:
+    """Return the initial scale and the growth steps, or raise."""
+    if not isinstance(dynamic, bool):
+        raise ArgumentError(f"dynamic={dynamic!r} is not valid; valid: True or False.")
+    if not dynamic and (scale is None or growth is not None):
+        raise ArgumentError(
+            f"with dynamic=False, initial_scale is needed (received {scale!r}) and "
+            f"dynamic_growth_steps must be None (received {growth!r})."
+        )
+    first = _INITIAL if scale is None else number_of(scale)
+    steps = _GROWTH if dynamic and growth is None else number_of(growth)
+    number = isinstance(first, int | float) and not isinstance(first, bool)
+    if not number or not np.isfinite(first) or first <= 0:
+        raise ArgumentError(f"initial_scale={scale!r} is not valid; valid: a positive number.")
+    if dynamic and (not isinstance(steps, int) or steps < 1):
+        raise ArgumentError(f"dynamic_growth_steps={growth!r} is not valid; valid: an int >= 1.")
+    return (first if dynamic else float(first)), steps
+
+
+def _older(given: dict[str, Any]) -> dict[str, Any]:
+    """Translate a configuration of tf.keras 2.0 to 2.3, whose scale was an object."""
+    scale = given.pop("loss_scale")
+    about = scale.get("config", {}) if isinstance(scale, Mapping) else {}
+    kind = scale.get("class_name") if isinstance(scale, Mapping) else None
+    found: dict[str, Any] = {"inner_optimizer": given.pop("optimizer")}
+    if kind == "FixedLossScale":
+        return {**found, "dynamic": False, "initial_scale": about["loss_scale_value"]}
+    if kind != "DynamicLossScale" or about.get("multiplier", 2) != 2:
+        raise ArgumentError(
+            f"loss_scale={scale!r:.120} cannot be read; valid: a FixedLossScale, or a "
+            "DynamicLossScale with the multiplier 2."
+        )
+    first, period = about["initial_loss_scale"], about["increment_period"]
+    return {**found, "initial_scale": first, "dynamic_growth_steps": period}
+
+
+def from_loss_scale(optimizer: Any, loss_scale: Any = "dynamic") -> LossScaleOptimizer:
+    """Wrap an optimizer in the manner of `mixed_precision.experimental` of tf.keras 2.1 to 2.3.
+
+    Parameters
+    ----------
+    optimizer : OptimizerV2
+        The inner optimizer.
+    loss_scale : "dynamic" or number
+        A number keeps the scale fixed.
+    """
+    if isinstance(loss_scale, str) and loss_scale == "dynamic":
+        return LossScaleOptimizer(optimizer)
+    if isinstance(loss_scale, bool) or not isinstance(loss_scale, int | float):
+        raise ArgumentError(f"loss_scale={loss_scale!r} is not valid; valid: 'dynamic', a number.")
+    return LossScaleOptimizer(optimizer, dynamic=False, initial_scale=loss_scale)

@@ -1,0 +1,3 @@
+"""`tf.keras.mixed_precision.experimental` of TensorFlow 2.1 to 2.3: `loss_scale=` as it was."""
+
+from ...eager.scaling import from_loss_scale as LossScaleOptimizer
