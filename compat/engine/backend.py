@@ -1,6 +1,7 @@
 """The functions that scripts call on `K`, as far as old scripts were seen to call them."""
 
 import builtins
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -489,7 +490,7 @@ def batch_flatten(x: Node) -> Node:
     """Return each row's elements as a vector."""
     rest = (x.static_shape or (None,))[1:]
     if None not in rest and x.static_shape is not None:
-        return reshape(x, (-1, int(np.prod(rest))))
+        return reshape(x, (-1, math.prod(size or 0 for size in rest)))
     return reshape(x, (shape(x)[0], -1))
 
 
@@ -563,7 +564,8 @@ def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> 
     if not from_logits:
         bounded = clip(output, SESSION.epsilon, 1.0 - SESSION.epsilon)
         logits = log(bounded / (1.0 - bounded))
-    return relu(logits) - logits * target + softplus(-abs(logits))
+    found: Node = relu(logits) - logits * target + softplus(-abs(logits))
+    return found
 
 
 # Randomness
@@ -576,7 +578,7 @@ def _random(shape: Any, dtype: Any, sampler: Any) -> Node:
 
 
 def _seed(seed: int | None) -> int:
-    return samplers.operation_seed(SESSION.seeds) if seed is None else int(seed)
+    return samplers.operation_seed(10e6) if seed is None else int(seed)
 
 
 def random_uniform(
@@ -584,6 +586,31 @@ def random_uniform(
 ) -> Node:
     """Return numbers in [minval, maxval), new ones at each evaluation."""
     return _random(shape, dtype, samplers.uniform(minval, maxval, _seed(seed)))
+
+
+def random_uniform_variable(
+    shape: Any,
+    low: float,
+    high: float,
+    dtype: Any = None,
+    name: str | None = None,
+    seed: int | None = None,
+) -> Variable:
+    """Return a variable of numbers in [low, high)."""
+    start = samplers.first_uniform(tuple(shape), low, high, seed)
+    return _variable(start, dtype, name)
+
+
+def random_normal_variable(
+    shape: Any,
+    mean: float,
+    scale: float,
+    dtype: Any = None,
+    name: str | None = None,
+    seed: int | None = None,
+) -> Variable:
+    """Return a variable of normally distributed numbers."""
+    return _variable(samplers.first_normal(tuple(shape), mean, scale, seed), dtype, name)
 
 
 def random_normal(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import backend
+from .expressions import build
 
 NAMES: dict[str, Callable[..., Any]] = {
     **{n: getattr(backend, n) for n in ("sum", "mean", "prod", "var", "std", "any", "all")},
@@ -16,7 +17,7 @@ NAMES: dict[str, Callable[..., Any]] = {
     "where": backend.switch,
     "concatenate": lambda parts, axis=0: backend.concatenate(parts, axis),
     "repeat": backend.repeat_elements,
-    "transpose": lambda a, axes=None: backend.build("transpose", a, axes=axes),
+    "transpose": lambda a, axes=None: build("transpose", a, axes=axes),
     "ravel": backend.flatten,
 }
 

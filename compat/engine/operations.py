@@ -299,7 +299,8 @@ def _part(plan: Plan, arrays: list[Array], given: Given) -> Array:
     axis, number = given["axis"] % arrays[0].ndim, given["number"]
     first = sum(a.shape[axis] for a in arrays[1 : 1 + number])
     index = (slice(None),) * axis + (slice(first, first + arrays[1 + number].shape[axis]),)
-    return arrays[0][index]
+    result: Array = arrays[0][index]
+    return result
 
 
 def _repeat(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:

@@ -5,6 +5,7 @@ mirrored system did: from NumPy's global generator, when the node is made. The n
 that TensorFlow drew for that seed, call after call; for float64 they are the float32 ones, widened.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ def operation_seed(bound: float) -> int:
     return int(np.random.randint(int(bound)))
 
 
-def _filling(draw: Callable[[int], Floats], scale: float, shift: float) -> Sampler:
+def _filling(draw: Callable[[int], Floats], scale: Any, shift: Any) -> Sampler:
     """Return a sampler of `draw() * scale + shift` in float32."""
     factor, summand = np.float32(scale), np.float32(shift)
 
@@ -44,3 +45,32 @@ def normal(mean: float, deviation: float, seed: int) -> Sampler:
 def truncated_normal(mean: float, deviation: float, seed: int) -> Sampler:
     """Return a sampler of normal numbers, drawn again beyond two standard deviations."""
     return _filling(Stream(seed).truncated_normal, deviation, mean)
+
+
+_FIRST_VALUES = 10e8  # the bound of a variable's seed, in every generation
+
+
+def _from_theano() -> bool:
+    """Tell whether the script was written for Keras on Theano, as it told Keras itself."""
+    return os.environ.get("KERAS_BACKEND") == "theano"
+
+
+def _first(make: Callable[..., Sampler], shape: Any, one: float, two: float, seed: Any) -> Any:
+    """Return the first values of a variable."""
+    values = np.empty(shape, np.float32)
+    make(one, two, operation_seed(_FIRST_VALUES) if seed is None else int(seed))(values)
+    return values
+
+
+def first_uniform(shape: tuple[int, ...], low: float, high: float, seed: int | None) -> Any:
+    """Return the first values of a uniform variable: TensorFlow's, or NumPy's as on Theano."""
+    if _from_theano():
+        return np.random.uniform(low, high, shape)
+    return _first(uniform, shape, low, high, seed)
+
+
+def first_normal(shape: tuple[int, ...], mean: float, scale: float, seed: int | None) -> Any:
+    """Return the first values of a normal variable: TensorFlow's, or NumPy's as on Theano."""
+    if _from_theano():
+        return np.random.normal(mean, scale, shape)
+    return _first(normal, shape, mean, scale, seed)

@@ -16,7 +16,6 @@ class Session:
     image_format: str = "channels_last"
     learning_phase: Any = None  # None: a placeholder; 0 or 1 after K.set_learning_phase
     phase_expression: Any = None
-    seeds: float = 10e6  # operation seeds are drawn below it: 10e8 in Keras 1
     uids: dict[str, int] = field(default_factory=dict)
     counts: dict[str, "itertools.count[int]"] = field(default_factory=dict)
 

@@ -7,17 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from . import backend
-from .session import SESSION
 
 
 class Surface(NamedTuple):
     """How a generation's backend differs.
 
-    `seeds` bounds the operation seeds drawn from NumPy. `renamed` maps a function to its
-    arguments' old names; `order` gives a function's old argument order.
+    `renamed` maps a function's old argument names to the new; `order` gives its old argument order.
     """
 
-    seeds: float
     renamed: Mapping[str, Mapping[str, str]]
     order: Mapping[str, tuple[str, ...]]
     absent: tuple[str, ...] = ()
@@ -25,7 +22,7 @@ class Surface(NamedTuple):
 
 _PRIVATE = {"Any", "Callable", "Expression", "FLOATS", "Iterator", "Node", "SESSION"}
 _PRIVATE |= {"Sequence", "Update", "Variable", "build", "builtins", "contextmanager", "evaluate"}
-_PRIVATE |= {"lifted", "np", "reduce", "samplers", "sized"}
+_PRIVATE |= {"lifted", "math", "np", "reduce", "samplers", "sized"}
 NAMES = sorted(n for n in vars(backend) if not n.startswith("_") and n not in _PRIVATE)
 
 
@@ -41,17 +38,6 @@ def _adapted(function: Callable[..., Any], old: Mapping[str, str], order: tuple[
     return adapted
 
 
-def _seeded(function: Callable[..., Any], bound: float) -> Any:
-    """Return a function that draws its seed from NumPy as the generation did."""
-
-    @functools.wraps(function)
-    def seeded(*args: Any, **kwargs: Any) -> Any:
-        SESSION.seeds = bound
-        return function(*args, **kwargs)
-
-    return seeded
-
-
 def namespace(surface: Surface) -> dict[str, Any]:
     """Return what a generation's `backend` module holds."""
     found: dict[str, Any] = {}
@@ -60,8 +46,6 @@ def namespace(surface: Surface) -> dict[str, Any]:
         if name in surface.renamed or name in surface.order:
             old, order = surface.renamed.get(name, {}), surface.order.get(name, ())
             function = _adapted(function, old, order)
-        if name.startswith("random_") or name in ("truncated_normal", "dropout"):
-            function = _seeded(function, surface.seeds)
         if name not in surface.absent:
             found[name] = function
     return {**found, "__all__": sorted(found)}

@@ -28,6 +28,7 @@ class RMSprop(Shipped):
 
     kind = "RMSprop"
     variables = ("rho",)
+    rho: Any
 
     def _slots(self, param: Variable, index: int) -> list[Variable]:
         return [self._zeros(param, f"{self.kind}/accumulator_{index}")]
@@ -184,8 +185,8 @@ def _finders(row: Generation, classes: Mapping[str, Any]) -> dict[str, Callable[
 def not_provided(row: Generation, name: str) -> ArgumentError:
     """Return the error of an optimizer that is not here."""
     return ArgumentError(
-        f"the optimizer {name!r} of {row.name} is not provided; valid: RMSprop, SGD, Adam, and your "
-        "own subclass of Optimizer written in K operations."
+        f"the optimizer {name!r} of {row.name} is not provided; valid: RMSprop, SGD, Adam, and "
+        "your own subclass of Optimizer written in K operations."
     )
 
 

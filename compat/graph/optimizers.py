@@ -96,7 +96,7 @@ class Optimizer:
             self.__dict__["_waiting"] = None
 
     def get_weights(self) -> list[Any]:
-        """Return copies of the weights; before `get_updates`, those that `set_weights` was given."""
+        """Return copies of the weights, or, before `get_updates`, of those that wait for it."""
         waiting = self.__dict__.get("_waiting")
         if waiting is not None:
             return [np.array(w) for w in waiting]
@@ -181,7 +181,9 @@ class Optimizer:
         return clipped(self.generation.row, self._clips(), found)
 
     def _clips(self) -> Settings:
-        bounds = {k: self.__dict__[k] for k in ("clipnorm", "clipvalue") if k in self.__dict__}
+        bounds: dict[str, Any] = {
+            k: self.__dict__[k] for k in ("clipnorm", "clipvalue") if k in self.__dict__
+        }
         return settle(self.generation.row, bounds)
 
     def get_updates(self, *args: Any, **kwargs: Any) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastrms.arguments import Settings, settle
 from fastrms.errors import ArgumentError, PortingWarning
 
-from ..engine.expressions import Expression, lifted
+from ..engine.expressions import Expression, cast, lifted
 from ..engine.functions import Function
 from ..engine.session import FLOATS
 from ..engine.variables import Variable, placeholder
@@ -36,6 +36,8 @@ class Shipped(Optimizer):
     """What the three classes share: construction from the row, and the forms of `get_updates`."""
 
     kind: ClassVar[str]
+    decay: Any
+    epsilon: Any
     variables: ClassVar[tuple[str, ...]]  # the hyperparameters that are variables, in order
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -59,7 +61,7 @@ class Shipped(Optimizer):
             setattr(self, name, K.variable(number, name=f"{scope}/{name}"))
         if "epsilon" in given:
             self.epsilon = self._epsilon(given["epsilon"])
-        self._options = {k: given[k] for k in ("nesterov", "amsgrad") if k in given}
+        self._options: dict[str, Any] = {k: given[k] for k in ("nesterov", "amsgrad") if k in given}
         self.__dict__.update(self._options)
 
     def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,7 +156,7 @@ class Shipped(Optimizer):
         wrong = [a.dtype for a in arrays if a.dtype.name not in FLOATS]
         if call.grads is None or wrong:
             raise ArgumentError(
-                f"get_updates on arrays received {'no gradients' if not wrong else wrong}; valid: "
+                f"get_updates on arrays received {wrong or 'no gradients'}; valid: "
                 "(weights, constraints, grads), three lists, weights of float16, float32 or "
                 "float64. Convert with .astype."
             )
@@ -186,8 +188,8 @@ class Shipped(Optimizer):
             return given or own
         if given is not None and given is not own:
             warnings.warn(
-                f"the constraint given to get_updates for {call.params[index].name!r} has no effect "
-                f"in {self.generation.name}, which took constraints from variables: "
+                f"the constraint given to get_updates for {call.params[index].name!r} has no "
+                f"effect in {self.generation.name}, which took constraints from variables: "
                 "K.variable(value, constraint=...).",
                 PortingWarning,
                 stacklevel=4,
@@ -202,9 +204,8 @@ class Shipped(Optimizer):
 
     def _now(self, dtype: str) -> Expression:
         """Return the count of steps as a step reads it."""
-        return self.backend.cast(
-            self.iterations + self._offset if self._offset else self.iterations, dtype
-        )
+        count = self.iterations + self._offset if self._offset else self.iterations
+        return cast(count, dtype)
 
     def _rate_now(self) -> Any:
         """Return the learning rate of a step, `decay` included."""

@@ -1,4 +1,4 @@
-"""Recordings of graph-mode Keras, replayed as scripts ran: K.placeholder, get_updates, K.function."""
+"""Recordings of graph-mode Keras, replayed as scripts ran: get_updates and K.function."""
 
 import importlib
 import json
@@ -45,7 +45,7 @@ def runs():
 RUNS = list(runs())
 
 
-def nonneg(K):
+def nonneg(K):  # noqa: N803 (as every script writes it)
     """The constraint that was recorded: p * (p >= 0)."""
     return lambda p: p * K.cast(p >= 0.0, K.floatx())
 
@@ -179,12 +179,14 @@ def test_configs_are_the_recorded_ones(case):
 def test_listed_differences_are_real(system, name):
     (case,) = [case for case in cases(system) if case.name == name]
     trace = replayed(case, fused=True)
-    ours = np.stack([values[-1] for values in trace.weights])
-    theirs = case.arrays[f"w{case.about['n_weights'] - 1}"]
+    pairs = [
+        (np.stack([values[k] for values in trace.weights]), case.arrays[f"w{k}"])
+        for k in range(case.about["n_weights"])
+    ]
     if name.startswith("subnormal"):
-        assert ours.tobytes() != theirs.tobytes()
+        assert any(ours.tobytes() != theirs.tobytes() for ours, theirs in pairs)
     else:
-        assert scaled(ours, theirs) > 1e-3
+        assert any(scaled(ours, theirs) > 1e-3 for ours, theirs in pairs)
 
 
 def test_every_recording_is_replayed_or_listed():
