@@ -128,14 +128,17 @@ class Base:
             core = self._core
             templates = core.row.weights.names
             assert core.stepper is not None
-            name = templates["slot"].format(
-                name=core.name,
+            name = self._scoped(templates["slot"]).format(
                 variable=core.stepper.variables.names[index],
                 slot=core.row.slot_names.get(slot, slot),
             )
             read = lambda: core.stepper.state.shaped(slot, index)  # type: ignore[union-attr]  # noqa: E731
-            self._views[slot, index] = Weight(self._scope + name, read)
+            self._views[slot, index] = Weight(name, read)
         return self._views[slot, index]
+
+    def _scoped(self, template: str) -> str:
+        """Return a weight's name; TensorFlow put what a step creates under the optimizer's name."""
+        return self._scope + template.removeprefix("{name}/")
 
     # State.
 
@@ -143,7 +146,7 @@ class Base:
     def iterations(self) -> Any:
         """How many steps were made; a weight that can be read and assigned to."""
         if "iterations" not in self._views:
-            name = self.ROW.weights.names["iterations"].format(name=self._core.name)
+            name = self._scoped(self.ROW.weights.names["iterations"])
             inner, dtype = self._inner, self.ROW.weights.counter_dtype
             read = lambda: np.array(inner.iterations, dtype)[()]  # noqa: E731
             self._views["iterations"] = Weight(

@@ -1,5 +1,7 @@
 """The classes of `optimizers.experimental` of tf.keras 2.10, which became those of 2.11."""
 
+from typing import Any
+
 from . import late, modern, rows
 from .late import OLD_TAIL
 from .rows import ADAM, RMSPROP, SGD_ORDER
@@ -12,6 +14,11 @@ class Optimizer(late.Optimizer):
     ROW = rows.own(rows.EXPERIMENTAL)
     ORDER = ("name", *OLD_TAIL)
     BUILDS_ALL = RETURNS_COUNT = False
+
+    @property
+    def exclude_from_weight_decay(self) -> Any:  # type: ignore[override]
+        """Absent, as in the real class, which had no weight decay."""
+        raise AttributeError("tf.keras 2.10 has no weight decay to exclude variables from.")
 
 
 class RMSprop(OnKernels, Optimizer):

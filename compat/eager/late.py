@@ -53,6 +53,7 @@ class Optimizer(Base):
         given.pop("jit_compile", None)
         self._start(*args[len(order) :], **given, **kwargs)
         self._built = False
+        _ = self.iterations  # named now, outside of any step
 
     # Hyperparameters.
 
@@ -97,6 +98,7 @@ class Optimizer(Base):
             stepper = self._core.stepper
             assert stepper is not None
             stepper.create_slots(list(range(len(variables))))
+            _ = self.weights  # named now, where they were created
         self._index_dict = {self._var_key(v): self._index(v) for v in variables}
 
     def _var_key(self, variable: Any) -> int:

@@ -1,5 +1,6 @@
 """The classes of tf.keras 2.0 to 2.10: a row, an order of arguments and a rule each."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from . import rows
@@ -66,3 +67,10 @@ class Adam(AdaptsMoments, OptimizerV2):
 
     def _resource_apply_dense(self, grad: Any, handle: Any, apply_state: Any = None) -> None:
         self._adapt(grad, handle)
+
+    def set_weights(self, weights: Iterable[Any]) -> None:
+        """Replace the weights; the third moments that Keras 2.3 always wrote may be among them."""
+        values, count = list(weights), len(self.weights)
+        if len(values) == 3 * ((count - 1) // 2) + 1:
+            values = values[:count]
+        super().set_weights(values)

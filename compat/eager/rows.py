@@ -31,7 +31,12 @@ def _derived(
         row,
         name=f"{row.name} {kind}",
         arguments={**kept, **arguments},
-        weights=replace(row.weights, order=(*scalars, *average, *slots), late="appended"),
+        weights=replace(
+            row.weights,
+            order=(*scalars, *average, *slots),
+            late="appended",
+            optional_iterations=False,
+        ),
         config=(*config, *rates, *own),
         # tf.cast of a Python number goes through float32 (gradient_descent.py:141, sgd.py:159).
         float32_first=row.float32_first | {"momentum", "beta_1", "beta_2"},

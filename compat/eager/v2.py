@@ -144,6 +144,7 @@ class OptimizerV2(Base):
         assert stepper is not None
         stepper.create_slots([self._index(v) for v in var_list])
         self._create_slots(list(var_list))
+        _ = self.weights  # named now, where they were created
 
     def get_slot_names(self) -> list[str]:
         """Return the names of this optimizer's slots."""
@@ -230,7 +231,9 @@ class OptimizerV2(Base):
             return None
         variables = [variable for _, variable in pairs]
         with self._stepping(variables):
+            self._scope = f"{self._core.name}/"
             self._create_all_weights(variables)
+            self._scope = ""
             if experimental_aggregate_gradients and self.gradient_aggregator is not None:
                 pairs = list(self.gradient_aggregator(pairs))
             for transform in self.gradient_transformers:
