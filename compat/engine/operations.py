@@ -411,6 +411,14 @@ def _norm(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
     return out
 
 
+def _max(x: Array, y: Any, out: Array) -> None:
+    np.maximum(x, y, out=out)
+
+
+def _min(x: Array, y: Any, out: Array) -> None:
+    np.minimum(x, y, out=out)
+
+
 def _smaller(x: Array, y: Array, out: Array) -> None:
     out[...] = smaller(x, y)
 
@@ -456,10 +464,10 @@ OPERATIONS: dict[str, Operation] = {
     "log": ufunc(np.log, "float"),
     "tanh": ufunc(np.tanh, "float"),
     "sigmoid": chain(*_SIGMOID),
-    "relu": chain(lambda x, out: np.maximum(x, out.dtype.type(0), out)),
+    "relu": chain(lambda x, out: _max(x, out.dtype.type(0), out)),
     "softplus": chain(lambda x, out: np.logaddexp(x, out.dtype.type(0), out)),
-    "maximum": ufunc(np.maximum),
-    "minimum": ufunc(np.minimum),
+    "maximum": ufunc(_max),
+    "minimum": ufunc(_min),
     "smaller": ufunc(_smaller),
     "flush": ufunc(_flushed),
     "equal": ufunc(np.equal, "bool"),

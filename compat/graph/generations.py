@@ -69,7 +69,7 @@ KERAS_1 = Generation(
     rate="lr",
     positional=_frozen(RMSprop=_RMSPROP, SGD=_SGD, Adam=_ADAM),
     keyword=_NO_KEYWORDS,
-    offset={"RMSprop": 1, "SGD": 1, "Adam": 1},
+    offset={"RMSprop": 1, "SGD": 0, "Adam": 0},
     call_constraints=True,
     float_counter=True,
     counts_always=False,
@@ -121,4 +121,5 @@ TF_KERAS_V1 = replace(
     name="tf.keras of TensorFlow 1.4 to 1.13",
     dialect="tf-keras-v1",
     source="tensorflow 1.13.2 python/keras/optimizers.py:49-290, 450-560",
+    offset={"RMSprop": 1, "SGD": 1, "Adam": 0},
 )
