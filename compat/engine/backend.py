@@ -637,5 +637,28 @@ def dropout(x: Any, level: float, noise_shape: Any = None, seed: int | None = No
     """Return x with a share of its elements set to 0 and the others scaled up."""
     node = _of(x)
     wanted = shape(node) if noise_shape is None else noise_shape
-    kept = random_uniform(wanted, dtype=node.dtype, seed=_seed(seed)) >= level
-    return node / (1.0 - level) * cast(kept, node.dtype)
+    chance = random_uniform(wanted, dtype=node.dtype, seed=_seed(seed))
+    return _thinned(node, chance, level)
+
+
+def _thinned(node: Node, chance: Node, level: float) -> Node:
+    found = node / (1.0 - level) * cast(chance >= level, node.dtype)
+    found.static_shape = node.static_shape
+    return found
+
+
+def training_dropout(x: Node, level: float, noise_shape: Any, seed: int | None) -> Node:
+    """Return x thinned in training; numbers are drawn in training only, as in a branch of TF."""
+    phase = learning_phase()
+    if not isinstance(phase, Expression):
+        return dropout(x, level, noise_shape, seed) if phase else x
+    fixed, rest = sized(shape(x) if noise_shape is None else noise_shape)
+    given = {
+        "shape": fixed,
+        "sampler": samplers.uniform(0.0, 1.0, _seed(seed)),
+        "in_training": True,
+    }
+    chance = build("random", *rest, phase, dtype=x.dtype, **given)
+    found: Node = switch(phase, _thinned(x, chance, level), x)
+    found.static_shape = x.static_shape
+    return found

@@ -395,6 +395,11 @@ def _shape(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
 
 
 def _random(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
+    if given.get("in_training"):  # the last input is the learning phase
+        *arrays, phase = arrays
+        out = plan.new(_wanted(plan, arrays, given), kind)
+        plan.call(lambda: given["sampler"](out) if phase else None)
+        return out
     out = plan.new(_wanted(plan, arrays, given), kind)
     plan.call(given["sampler"], out)
     return out

@@ -22,7 +22,7 @@ class Surface(NamedTuple):
 
 _PRIVATE = {"Any", "Callable", "Expression", "FLOATS", "Iterator", "Node", "SESSION"}
 _PRIVATE |= {"Sequence", "Update", "Variable", "build", "builtins", "contextmanager", "evaluate"}
-_PRIVATE |= {"lifted", "math", "np", "reduce", "samplers", "sized"}
+_PRIVATE |= {"lifted", "math", "np", "reduce", "samplers", "sized", "training_dropout"}
 NAMES = sorted(n for n in vars(backend) if not n.startswith("_") and n not in _PRIVATE)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..engine import backend as K  # noqa: N812 (the name scripts use)
+from ..engine.backend import training_dropout
 from ..engine.expressions import Expression
 from ..engine.variables import Variable
 from . import initializers, pieces
@@ -261,8 +262,7 @@ class Dropout(Layer):
         """Return the inputs, thinned in training."""
         if not 0.0 < self.rate < 1.0:
             return inputs
-        thinned = K.dropout(inputs, self.rate, self.noise_shape, self.seed)
-        return K.in_train_phase(thinned, inputs)
+        return training_dropout(inputs, self.rate, self.noise_shape, self.seed)
 
 
 class Flatten(Layer):
