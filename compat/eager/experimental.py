@@ -1,6 +1,6 @@
 """The classes of `optimizers.experimental` of tf.keras 2.10, which became those of 2.11."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from . import late, modern, rows
 from .late import OLD_TAIL
@@ -12,11 +12,11 @@ class Optimizer(late.Optimizer):
     """The base class of `optimizers.experimental` of tf.keras 2.10."""
 
     ROW = rows.own(rows.EXPERIMENTAL)
-    ORDER = ("name", *OLD_TAIL)
+    ORDER: ClassVar[tuple[str, ...]] = ("name", *OLD_TAIL)
     BUILDS_ALL = RETURNS_COUNT = False
 
     @property
-    def exclude_from_weight_decay(self) -> Any:  # type: ignore[override]
+    def exclude_from_weight_decay(self) -> Any:
         """Absent, as in the real class, which had no weight decay."""
         raise AttributeError("tf.keras 2.10 has no weight decay to exclude variables from.")
 

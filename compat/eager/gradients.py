@@ -10,15 +10,16 @@ from .weights import name_of
 
 def gradients_of(loss: Any, var_list: Any, tape: Any) -> list[tuple[Any, Any]]:
     """Return (gradient, variable) pairs; None where the loss does not depend on a variable."""
-    from fastrms.tracing import differentiated
-    from fastrms.variable import Variable
-
     if tape is not None or not callable(loss):
         raise ArgumentError(
             f"a loss without a callable needs TensorFlow's tape (received loss={loss!r:.60}, "
             f"tape={tape!r:.60}); pass a callable without arguments that computes the loss in "
             "NumPy from fastrms.Variable objects, or compute gradients and call apply_gradients."
         )
+    # Only what differentiates needs these.
+    from fastrms.tracing import differentiated
+    from fastrms.variable import Variable
+
     found: Any = var_list
     if callable(var_list) and not isinstance(var_list, Variable):
         loss()  # the variables may come to be with the first call

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from fastrms.errors import ArgumentError
 
 from . import rows
-from .base import Base, Pairs, filtered
+from .base import Base
+from .pairs import Pairs, filtered
 from .weights import Weight, array_of
 
 Array = NDArray[Any]
@@ -40,7 +41,7 @@ class Optimizer(Base):
     """
 
     ROW = rows.own(rows.LATE)
-    ORDER = ("name", *TAIL)
+    ORDER: ClassVar[tuple[str, ...]] = ("name", *TAIL)
     EXTRA: ClassVar[dict[str, Any]] = {"jit_compile": False, "is_legacy_optimizer": False}
     BUILDS_ALL: ClassVar[bool] = True
     RETURNS_COUNT: ClassVar[bool] = True
@@ -99,7 +100,7 @@ class Optimizer(Base):
             assert stepper is not None
             stepper.create_slots(list(range(len(variables))))
             _ = self.weights  # named now, where they were created
-        self._index_dict = {self._var_key(v): self._index(v) for v in variables}
+            self._index_dict = {self._var_key(v): self._index(v) for v in variables}
 
     def _var_key(self, variable: Any) -> int:
         """Return what identifies a variable in `_index_dict`."""
@@ -173,10 +174,10 @@ class Optimizer(Base):
         if pairs:
             known = every if self.BUILDS_ALL and every is not None else pairs
             with self._stepping([variable for _, variable in known]):
-                if not self._built:
+                if self._core.stepper is None:
                     self._scope = f"{name or self.name or 'optimizer'}/"
                     self.build([variable for _, variable in known])
-                    self._scope, self._built = "", True
+                    self._scope = ""
                 for _, variable in pairs:
                     self._index(variable)
                 self._take(pairs)

@@ -1,6 +1,6 @@
 """The classes of tf.keras 2.11 to 2.15: a row, an order of arguments and a rule each."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from . import rows
 from .late import TAIL, Optimizer
@@ -38,14 +38,17 @@ class SGD(DescendsGradient, Optimizer):
     """SGD of tf.keras 2.11 to 2.15, which keeps a momentum slot always."""
 
     ROW = rows.sgd(rows.LATE, "m")
-    ORDER = (*SGD_ORDER, *TAIL, "name")
+    ORDER: ClassVar[tuple[str, ...]] = (*SGD_ORDER, *TAIL, "name")
     SLOT = "m"
-    FIXED = ("use_ema",)
+    FIXED: ClassVar[tuple[str, ...]] = ("use_ema",)
 
     def build(self, var_list: Any) -> None:
         """Create the momentum of all variables."""
         variables = list(var_list)
         super().build(variables)
+        if self._built:
+            return
+        self._built = True
         for variable in variables if self._keeps_momentum() else ():
             self.add_variable_from_reference(variable, "m")
 
@@ -62,12 +65,15 @@ class Adam(AdaptsMoments, Optimizer):
     """Adam of tf.keras 2.11 to 2.15."""
 
     ROW = rows.adam(rows.LATE)
-    ORDER = (*ADAM, *TAIL, "name")
+    ORDER: ClassVar[tuple[str, ...]] = (*ADAM, *TAIL, "name")
 
     def build(self, var_list: Any) -> None:
         """Create the moments of all variables."""
         variables = list(var_list)
         super().build(variables)
+        if self._built:
+            return
+        self._built = True
         for variable in variables:
             self.add_variable_from_reference(variable, "m")
             self.add_variable_from_reference(variable, "v")

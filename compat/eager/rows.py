@@ -1,4 +1,4 @@
-"""SGD and Adam as rows: a generation's RMSprop row with other arguments, slots and configuration."""
+"""SGD and Adam as rows: a generation's RMSprop row with other arguments and slots."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -94,7 +94,6 @@ _SGD_2_10 = sgd(EXPERIMENTAL, "m")
 # It stands in the signature without a use (keras 2.10.0 optimizer_experimental/sgd.py:98).
 _UNUSED = Argument(none="off", effect="ignored", note="SGD never used it")
 EXPERIMENTAL_SGD = replace(_SGD_2_10, arguments={**_SGD_2_10.arguments, "amsgrad": _UNUSED})
-
 
 
 def serialized_schedule(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:

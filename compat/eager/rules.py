@@ -44,7 +44,7 @@ class DescendsGradient(Base):
         slot = stepper.state.shaped(self.SLOT, index)
         share = _cast(settings.momentum or 0.0, array.dtype)
         slot[...] = slot * share - step
-        array += slot * share - step if self.nesterov else slot
+        array += slot * share - step if vars(settings)["nesterov"] else slot
 
 
 class AdaptsMoments(Base):
@@ -64,7 +64,7 @@ class AdaptsMoments(Base):
         rate = self._rate(dtype) * correction / (one - beta_1**time)
         first += (gradient - first) * rest_1
         second += (gradient * gradient - second) * rest_2
-        if self.amsgrad:
+        if vars(held)["amsgrad"]:
             largest = stepper.state.shaped("vhat", index)
             second = np.maximum(largest, second, out=largest)
         array -= (first * rate) / (np.sqrt(second) + dtype.type(held.epsilon))

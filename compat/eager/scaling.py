@@ -10,12 +10,12 @@ import numpy as np
 
 from fastrms.errors import ArgumentError
 
-from .base import Base, Pairs, filtered
+from .base import Base
 from .late import Optimizer
+from .pairs import Pairs, filtered, ignored
+from .scales import checked_scale, from_older
 from .v2 import OptimizerV2
-from .weights import Weight, number_of
-
-_INITIAL, _GROWTH = 2.0**15, 2000
+from .weights import Weight
 
 
 class LossScaleOptimizer(Base):
@@ -61,19 +61,21 @@ class LossScaleOptimizer(Base):
         dynamic_growth_steps: int | None = None,
     ) -> None:
         _require_inner(inner_optimizer)
-        scale, growth = _checked(dynamic, initial_scale, dynamic_growth_steps)
-        hold = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        hold("inner_optimizer", inner_optimizer)
-        hold("dynamic", dynamic)
-        hold("initial_scale", scale)
-        hold("dynamic_growth_steps", growth)
-        hold("_state", {"scale": np.float32(scale), "counter": 0})
-        hold("_told", set())
-        object.__setattr__(inner_optimizer, "_is_wrapped", True)
+        scale, growth = checked_scale(dynamic, initial_scale, dynamic_growth_steps)
+        # Not by setattr, which reaches the inner optimizer.
+        self.__dict__.update(
+            inner_optimizer=inner_optimizer,
+            dynamic=dynamic,
+            initial_scale=scale,
+            dynamic_growth_steps=growth,
+            _state={"scale": np.float32(scale), "counter": 0},
+            _told=set(),
+        )
+        inner_optimizer.__dict__["_is_wrapped"] = True
 
     @property
-    def loss_scale(self) -> np.float32:
-        """The scale now."""
+    def loss_scale(self) -> Any:
+        """The scale now, a float32 number."""
         return self._state["scale"]
 
     @property
@@ -147,10 +149,7 @@ class LossScaleOptimizer(Base):
 
     def _tell(self) -> None:
         """Say once what was forgotten, as TensorFlow did."""
-        from .base import ignored
-
-        forgotten = {"loss", "gradients"} - self._told
-        if "gradients" in forgotten and self.dynamic is not None:
+        if "gradients" not in self._told:
             ignored(
                 "apply_gradients was called without get_unscaled_gradients before, so the loss "
                 "scale has no effect: scale the loss with get_scaled_loss and unscale its "
@@ -195,7 +194,7 @@ class LossScaleOptimizer(Base):
 
         given = dict(config)
         if "loss_scale" in given:
-            given = _older(given)
+            given = from_older(given)
         inner = given.pop("inner_optimizer")
         if not isinstance(inner, Base):
             inner = Lookup(modern, True).deserialize(inner, custom_objects)
@@ -253,42 +252,6 @@ def _require_inner(inner: Any) -> None:
         raise ArgumentError(
             "inner_optimizer is already wrapped by a LossScaleOptimizer; wrap another one."
         )
-
-
-def _checked(dynamic: Any, scale: Any, growth: Any) -> tuple[float, int | None]:
-    """Return the initial scale and the growth steps, or raise."""
-    if not isinstance(dynamic, bool):
-        raise ArgumentError(f"dynamic={dynamic!r} is not valid; valid: True or False.")
-    if not dynamic and (scale is None or growth is not None):
-        raise ArgumentError(
-            f"with dynamic=False, initial_scale is needed (received {scale!r}) and "
-            f"dynamic_growth_steps must be None (received {growth!r})."
-        )
-    first = _INITIAL if scale is None else number_of(scale)
-    steps = _GROWTH if dynamic and growth is None else number_of(growth)
-    number = isinstance(first, int | float) and not isinstance(first, bool)
-    if not number or not np.isfinite(first) or first <= 0:
-        raise ArgumentError(f"initial_scale={scale!r} is not valid; valid: a positive number.")
-    if dynamic and (not isinstance(steps, int) or steps < 1):
-        raise ArgumentError(f"dynamic_growth_steps={growth!r} is not valid; valid: an int >= 1.")
-    return (first if dynamic else float(first)), steps
-
-
-def _older(given: dict[str, Any]) -> dict[str, Any]:
-    """Translate a configuration of tf.keras 2.0 to 2.3, whose scale was an object."""
-    scale = given.pop("loss_scale")
-    about = scale.get("config", {}) if isinstance(scale, Mapping) else {}
-    kind = scale.get("class_name") if isinstance(scale, Mapping) else None
-    found: dict[str, Any] = {"inner_optimizer": given.pop("optimizer")}
-    if kind == "FixedLossScale":
-        return {**found, "dynamic": False, "initial_scale": about["loss_scale_value"]}
-    if kind != "DynamicLossScale" or about.get("multiplier", 2) != 2:
-        raise ArgumentError(
-            f"loss_scale={scale!r:.120} cannot be read; valid: a FixedLossScale, or a "
-            "DynamicLossScale with the multiplier 2."
-        )
-    first, period = about["initial_loss_scale"], about["increment_period"]
-    return {**found, "initial_scale": first, "dynamic_growth_steps": period}
 
 
 def from_loss_scale(optimizer: Any, loss_scale: Any = "dynamic") -> LossScaleOptimizer:

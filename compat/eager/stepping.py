@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms import reference
-from fastrms.dialects import Dialect
 from fastrms.arguments import Settings
-from fastrms.engines import _pairs
-from fastrms.rule import Variant
+from fastrms.dialects import Dialect
+from fastrms.engines import ReferencePlan, _pairs
+from fastrms.rule import Slots, Variant
 from fastrms.stepper import Stepper
 from fastrms.variables import Variables
 from fastrms.weights import Core
@@ -21,22 +21,13 @@ Array = NDArray[Any]
 Update = Callable[[int, Array], None]
 
 
-class WrittenPlan:
+class WrittenPlan(ReferencePlan):
     """One kind of step: condition the gradients, then call the class's update for each variable."""
 
-    def __init__(self, stepper: "WrittenStepper", present: tuple[bool, ...]) -> None:
-        self.stepper, self.present = stepper, present
-        self.attention = np.zeros(0, np.uint64)
-        given = [i for i, p in enumerate(present) if p]
-        self.items = [stepper.shop.item(i, UPDATE) for i in given]
-
-    def look(self, gradients: list[Any], given: list[Any] | None) -> int:
-        """Send every array the slow way: nothing here is compiled."""
-        return -1
-
-    def put(self, index: int, gradient: Array) -> None:
-        """Set the gradient of a variable."""
-        next(i for i in self.items if i.index == index).arrays["gradient"] = gradient
+    def __init__(self, stepper: "WrittenStepper", present: Any) -> None:
+        items = [stepper.shop.item(i, UPDATE) for i, given in enumerate(present) if given]
+        super().__init__(stepper.shop, [items], present, stepper.counter)
+        self.stepper, self.items = stepper, items
 
     def run(self) -> None:
         """Carry out the step in the system's order: clip, decay, update, average, count."""
@@ -48,12 +39,20 @@ class WrittenPlan:
                 clip = pairs.get(item.index, (hyper.one, hyper.one))
                 flat = reference.condition(item.arrays["gradient"], None, clip, hyper, item.variant)
                 if item.variant.decoupled_decay:
-                    variable = stepper.variables.arrays[item.index]
-                    variable -= variable * hyper.weight_decay * hyper.learning_rate
+                    self._decay(item.index, hyper)
                 stepper.update(item.index, stepper.like_variable(item.index, flat))
             self._average()
-        stepper.counter[0] += stepper.counter[1]
-        stepper.counter[2] += 1
+        phases, self.phases = self.phases, [[]]
+        super().run()  # nothing is left to do but to count
+        self.phases = phases
+
+    def _decay(self, index: int, hyper: Any) -> None:
+        """Decay a variable: what the rule does with a gradient of 0."""
+        array = self.stepper.variables.arrays[index]
+        zeros, still = np.zeros_like(array), hyper._replace(epsilon=hyper.one)
+        variant = Variant(decoupled_decay=True)
+        slots = Slots(zeros, zeros, zeros)
+        array[...] = reference.update(array, zeros, slots, still, variant)[0]
 
     def _average(self) -> None:
         """Advance the moving averages, paired as the system pairs them past None gradients."""
@@ -101,7 +100,7 @@ class WrittenStepper(Stepper):
                 self.state.create(["average"], [i])
                 self.state.shaped("average", i)[...] = self.variables.arrays[i]
 
-    def _built(self, mode: str, present: tuple[bool, ...]) -> Any:
+    def _built(self, mode: str, present: Any) -> Any:
         """Return the plan of a kind of step."""
         return WrittenPlan(self, present)
 
@@ -136,6 +135,3 @@ def all_or_nothing(core: Core, arrays: list[Array]) -> Iterator[None]:
             stepper._plans.clear()
             stepper.counter[...], stepper.last_rate = counter, rate
         raise
-
-
-UNCHANGED = Variant(update=False)

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from fastrms.errors import ArgumentError, GradientError
 
 from . import rows
-from .base import Base, Pairs, Transform, UnknownVariableError, filtered, ignored, is_schedule
-from .weights import Weight, array_of, number_of
+from .hypers import Hypers
+from .pairs import Pairs, Transform, UnknownVariableError, filtered
+from .weights import Weight, array_of
 
 Array = NDArray[Any]
 
 
-class OptimizerV2(Base):
+class OptimizerV2(Hypers):
     """The base class of the optimizers of tf.keras 2.0 to 2.10.
 
     A class of one's own overrides `_create_slots`, `_resource_apply_dense` and `get_config`, in
@@ -35,9 +36,7 @@ class OptimizerV2(Base):
     """
 
     ROW = rows.own(rows.V2)
-    HYPERS: ClassVar[tuple[str, ...]] = ()
-    ORDER = ("name", "gradient_aggregator", "gradient_transformers")
-    _created = False
+    ORDER: ClassVar[tuple[str, ...]] = ("name", "gradient_aggregator", "gradient_transformers")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         given = dict(zip(self.ORDER, args, strict=False))
@@ -61,75 +60,6 @@ class OptimizerV2(Base):
                 f"{name}={value!r} cannot be set beside gradient_transformers="
                 f"{self.gradient_transformers!r}; let a transformer clip, or leave these out."
             )
-
-    # Hyperparameters.
-
-    def _set_hyper(self, name: str, value: Any) -> None:
-        """Set a hyperparameter, one of the class's own or of the row."""
-        if self._uses(name):
-            self._change(name, value)
-        self._hyper[name] = number_of(value)
-
-    def _get_hyper(self, name: str, dtype: Any = None) -> Any:
-        """Return a hyperparameter: a weight, a schedule, or what a callable returns."""
-        held = getattr(self._core.settings, name, None) if self._uses(name) else self._hyper[name]
-        if is_schedule(held):
-            return held
-        if callable(held):
-            held = held()
-        elif dtype is None:
-            self._created = True
-            return self._hyper_weight(name)
-        return held if dtype is None else np.dtype(dtype).type(np.float32(held))
-
-    def _hyper_weight(self, name: str) -> Weight:
-        """Return a number among the hyperparameters as a weight."""
-        if name == "learning_rate":
-            return self._rate_weight()
-        source = self._core.settings if self._uses(name) else None
-
-        def read() -> Any:
-            return np.float32(self._hyper[name] if source is None else getattr(source, name))
-
-        return Weight(f"{name}:0", read, lambda value: setattr(self, name, value))
-
-    def __getattr__(self, name: str) -> Any:
-        inside = self.__dict__
-        name = "learning_rate" if name == "lr" else name
-        if name in inside.get("_hyper", ()):
-            return self._get_hyper(name)
-        if "_inner" in inside and self._uses(name):
-            return getattr(self._core.settings, name)
-        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}.")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        name = "learning_rate" if name == "lr" else name
-        if "_inner" not in self.__dict__ or isinstance(getattr(type(self), name, None), property):
-            object.__setattr__(self, name, value)
-        elif name == "decay" and name in self._hyper:
-            ignored("setting decay later has no effect in tf.keras 2.0 to 2.10; pass decay= first.")
-        elif name in self._hyper:
-            self._set_hyper(name, value)
-        elif self._uses(name):
-            self._require_no_rival(name, value)
-            self._change(name, value)
-        else:
-            object.__setattr__(self, name, value)
-
-    def _slots_are_fixed(self) -> bool:
-        """The constructor decides whether there is momentum (rmsprop.py:145)."""
-        return True
-
-    def _decayed_lr(self, var_dtype: Any) -> Any:
-        """Return the learning rate of the coming step in a dtype."""
-        from fastrms.hyper import rate
-        from fastrms.rates import called, scheduled
-
-        dtype, inner, core = np.dtype(var_dtype), self._inner, self._core
-        base = called(core.settings.learning_rate)
-        if is_schedule(base):
-            base = scheduled(core.row, base, inner.iterations, dtype)
-        return rate(core.row, core.settings, base, inner.iterations, dtype)
 
     # Slots.
 
@@ -292,18 +222,6 @@ class OptimizerV2(Base):
                 ):
                     config[name] = float(np.float32(config[name]))
         return config
-
-    def _serialize_hyperparameter(self, hyperparameter_name: str) -> Any:
-        """Return a hyperparameter for a configuration."""
-        from fastrms.rates import written
-
-        held = self._hyper[hyperparameter_name]
-        if self._uses(hyperparameter_name):
-            held = getattr(self._core.settings, hyperparameter_name)
-        if is_schedule(held):
-            return written(self._core.row, held)
-        value = held() if callable(held) else held
-        return float(np.float32(value)) if self._created and not callable(held) else value
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> Any:

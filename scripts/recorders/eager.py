@@ -13,14 +13,12 @@ import zlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, os.pardir, os.pardir, "tests", "compat"))
-
-import numpy as np
-import tensorflow as tf
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "tests", "compat"))
 
 import eager_runs
 import eager_surface
+import numpy as np
+import tensorflow as tf
 
 MODULES = {
     "tf210_v2": lambda: tf.keras.optimizers,

@@ -5,7 +5,10 @@ import numpy as np
 SHAPES = ((), (5,), (3, 4))
 STEPS = 6
 MIDDLE = 3
-EXPONENTIAL = ["ExponentialDecay", {"initial_learning_rate": 0.05, "decay_steps": 4, "decay_rate": 0.7}]
+EXPONENTIAL = [
+    "ExponentialDecay",
+    {"initial_learning_rate": 0.05, "decay_steps": 4, "decay_rate": 0.7},
+]
 PIECES = ["PiecewiseConstantDecay", {"boundaries": [2, 4], "values": [0.05, 0.02, 0.005]}]
 SOME_NONE = [[0, 1], [2, 0], [3, 0], [3, 2]]
 COMMON = {
@@ -102,7 +105,7 @@ def run(kit, kind, given):
     names = ("scalar", "vector", "matrix")
     variables = [
         kit.variable(value, name, constrained == i)
-        for i, (value, name) in enumerate(zip(start, names))
+        for i, (value, name) in enumerate(zip(start, names, strict=True))
     ]
 
     def create():
@@ -129,7 +132,7 @@ def run(kit, kind, given):
                 optimizer._create_all_weights(variables)
             kit.restore(optimizer, held)
         gradients = [None if g is None else kit.tensor(g) for g in row]
-        optimizer.apply_gradients(list(zip(gradients, variables)))
+        optimizer.apply_gradients(list(zip(gradients, variables, strict=True)))
         trace.append([kit.value(v) for v in variables])
     return {
         "trace": trace,

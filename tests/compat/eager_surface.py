@@ -23,7 +23,7 @@ def plain(value):
         return np.asarray(value).tolist()
     if hasattr(value, "numpy"):
         return plain(value.numpy())
-    return "<%s>" % type(value).__name__
+    return f"<{type(value).__name__}>"
 
 
 def pair(kit, dtype="float32"):
@@ -37,7 +37,9 @@ def feed(kit, variables, scale=1.0):
     found = []
     for variable in variables:
         value = kit.value(variable)
-        found.append((kit.tensor(np.cos(value * 3).astype(value.dtype) * value.dtype.type(scale)), variable))
+        found.append(
+            (kit.tensor(np.cos(value * 3).astype(value.dtype) * value.dtype.type(scale)), variable)
+        )
     return found
 
 
@@ -60,7 +62,7 @@ def rates(kit, create):
     opt.lr.assign(0.0625)
     out += [float(opt.learning_rate), float(opt.lr.numpy()), hasattr(opt, "lr"), opt.lr < 0.1]
     opt.learning_rate.assign_add(0.5)
-    out += [float(opt.lr), "%.3f" % float(opt.lr), kit.value(opt.lr).dtype.name]
+    out += [float(opt.lr), f"{float(opt.lr):.3f}", kit.value(opt.lr).dtype.name]
     steps(kit, opt, variables, 1)
     return [*out, kit.value(variables[0])]
 
@@ -110,7 +112,7 @@ def state(kit, create):
     steps(kit, other, pair(kit), 1)
     out.append(attempt(lambda: other.set_weights(held)))
     out.append(kit.weights(other))
-    out.append(attempt(lambda: other.set_weights(held[:-1] + [np.zeros((7, 7), "float32")])))
+    out.append(attempt(lambda: other.set_weights([*held[:-1], np.zeros((7, 7), "float32")])))
     return out
 
 
@@ -163,7 +165,9 @@ def malformed(kit, create):
     return [
         attempt(lambda: opt.apply_gradients([(None, v) for v in variables])),
         attempt(lambda: opt.apply_gradients(variables)),
-        attempt(lambda: opt.apply_gradients([(kit.tensor(np.ones((9, 9), "float32")), variables[0])])),
+        attempt(
+            lambda: opt.apply_gradients([(kit.tensor(np.ones((9, 9), "float32")), variables[0])])
+        ),
         attempt(lambda: opt.apply_gradients(None)),
         [kit.value(v) for v in variables],
     ]
@@ -179,7 +183,7 @@ def iterators(kit, create):
     """Give the pairs as zip does."""
     opt, variables = create(), pair(kit)
     found = feed(kit, variables)
-    opt.apply_gradients(zip([g for g, _ in found], [v for _, v in found]))
+    opt.apply_gradients(zip([g for g, _ in found], [v for _, v in found], strict=True))
     return [kit.value(v) for v in variables]
 
 
@@ -242,9 +246,11 @@ def lookups(kit, create):
         attempt(lambda: find(None)),
         attempt(lambda: read({"class_name": "Mine", "config": {}})),
         attempt(
-            lambda: type(
-                read({"class_name": "Mine", "config": {}}, custom_objects={"Mine": type(opt)})
-            ).__name__
+            lambda: (
+                type(
+                    read({"class_name": "Mine", "config": {}}, custom_objects={"Mine": type(opt)})
+                ).__name__
+            )
         ),
     ]
 
@@ -309,7 +315,10 @@ def epsilon_later(kit, create):
 def transformers(kit, create):
     """Transform gradients, as OptimizerV2 let one do."""
     variables = pair(kit)
-    act = lambda pairs: [(g * 0.5, v) for g, v in pairs]
+
+    def act(pairs):
+        return [(g * 0.5, v) for g, v in pairs]
+
     opt = attempt(lambda: create(learning_rate=0.5, gradient_transformers=[act]))
     if kit.old:
         made = create(learning_rate=0.5, gradient_transformers=[act])
@@ -325,7 +334,9 @@ def aggregators(kit, create):
     if not kit.old:
         return [attempt(lambda: type(create(gradient_aggregator=None)).__name__)]
     variables = pair(kit)
-    made = create(learning_rate=0.5, gradient_aggregator=lambda pairs: [(g * 2.0, v) for g, v in pairs])
+    made = create(
+        learning_rate=0.5, gradient_aggregator=lambda pairs: [(g * 2.0, v) for g, v in pairs]
+    )
     steps(kit, made, variables, 1)
     made.apply_gradients(feed(kit, variables), experimental_aggregate_gradients=False)
     return [kit.value(variables[0])]
@@ -390,12 +401,19 @@ def scaled(kit, create):
     opt = kit.scaler(create(learning_rate=0.25), initial_scale=16.0, dynamic_growth_steps=2)
     variables, out = pair(kit), []
     out += [float(opt.loss_scale), opt.initial_scale, opt.dynamic, opt.dynamic_growth_steps]
-    out += [float(opt.get_scaled_loss(kit.tensor(np.float32(3.0)))), float(opt.lr) if kit.old else 0]
+    out += [
+        float(opt.get_scaled_loss(kit.tensor(np.float32(3.0)))),
+        float(opt.lr) if kit.old else 0,
+    ]
     for time in range(6):
         found = feed(kit, variables, 16.0 if time != 3 else np.inf)
         kept = opt.get_unscaled_gradients([g for g, _ in found])
-        opt.apply_gradients(list(zip(kept, variables)))
-        out += [float(opt.loss_scale), int(kit.value(opt.dynamic_counter)), int(kit.value(opt.iterations))]
+        opt.apply_gradients(list(zip(kept, variables, strict=True)))
+        out += [
+            float(opt.loss_scale),
+            int(kit.value(opt.dynamic_counter)),
+            int(kit.value(opt.iterations)),
+        ]
     opt.learning_rate = 0.5
     out += [float(opt.learning_rate), float(opt.inner_optimizer.learning_rate)]
     return [*out, [kit.value(v) for v in variables]]
@@ -406,7 +424,13 @@ def scaled_fixed(kit, create):
     inner = create(learning_rate=0.25)
     opt = kit.scaler(inner, dynamic=False, initial_scale=8)
     out = [float(opt.loss_scale), opt.dynamic, opt.dynamic_counter, opt.dynamic_growth_steps]
-    out += [opt.initial_scale, [None if g is None else kit.value(g) for g in opt.get_unscaled_gradients([None, kit.tensor(np.float32(4))])]]
+    out += [
+        opt.initial_scale,
+        [
+            None if g is None else kit.value(g)
+            for g in opt.get_unscaled_gradients([None, kit.tensor(np.float32(4))])
+        ],
+    ]
     config = opt.get_config()
     out += [{k: v for k, v in config.items() if k != "inner_optimizer"}]
     out += [config["inner_optimizer"]["class_name"]]
@@ -419,7 +443,9 @@ def scaled_fixed(kit, create):
         attempt(lambda: kit.scaler("rmsprop")),
         attempt(lambda: kit.scaler(create(), dynamic="yes")),
         attempt(lambda: kit.scaler(create(), dynamic=False)),
-        attempt(lambda: kit.scaler(create(), dynamic=False, initial_scale=1, dynamic_growth_steps=3)),
+        attempt(
+            lambda: kit.scaler(create(), dynamic=False, initial_scale=1, dynamic_growth_steps=3)
+        ),
         attempt(lambda: (opt.apply_gradients([(None, v) for v in pair(kit)]), 0)[1]),
     ]
 
@@ -427,10 +453,22 @@ def scaled_fixed(kit, create):
 def scaled_state(kit, create):
     """Move a wrapped optimizer's weights."""
     opt, variables = kit.scaler(create(learning_rate=0.25)), pair(kit)
-    opt.apply_gradients(list(zip(opt.get_unscaled_gradients([g for g, _ in feed(kit, variables)]), variables)))
+    opt.apply_gradients(
+        list(
+            zip(
+                opt.get_unscaled_gradients([g for g, _ in feed(kit, variables)]),
+                variables,
+                strict=True,
+            )
+        )
+    )
     if not kit.old:
         return [int(kit.value(opt.iterations))]
-    return [len(opt.get_weights()), attempt(lambda: opt.set_weights(opt.get_weights())), float(opt.lr)]
+    return [
+        len(opt.get_weights()),
+        attempt(lambda: opt.set_weights(opt.get_weights())),
+        float(opt.lr),
+    ]
 
 
 QUESTIONS = {

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numba
 import numpy as np
 import pytest
+from eager_kit import Parameter, not_negative
 
 import fastrms
-from eager_kit import Parameter, not_negative
 from fastrms.compat import tf_keras, tf_keras_v2
 from replay import Trace, arguments, cases, distances
 

@@ -6,12 +6,12 @@ import math
 import numba
 import numpy as np
 import pytest
-
 from eager_kit import SYSTEMS, Kit, answers, decoded, numbers
 from eager_runs import run, runs
 from eager_surface import QUESTIONS, VARIANTS, ask, plain
+
 from fastrms import errors
-from fastrms.compat.eager import base
+from fastrms.compat.eager import pairs as ours_only
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def raised(answer):
 
 def kind_of(name):
     """Return the exception class of a name: Python's, ours, or what stands for TensorFlow's."""
-    for place in (builtins, errors, base):
+    for place in (builtins, errors, ours_only):
         if hasattr(place, name):
             return getattr(place, name)
     return {"InvalidArgumentError": errors.GradientError}[name]

@@ -3,4 +3,3 @@
 from ...eager.legacy import SGD as SGD
 from ...eager.legacy import Adam as Adam
 from ...eager.legacy import RMSprop as RMSprop
-from ...eager.v2 import OptimizerV2 as Optimizer

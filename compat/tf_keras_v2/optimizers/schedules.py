@@ -9,4 +9,6 @@ from fastrms.schedules import PiecewiseConstantDecay as PiecewiseConstantDecay
 from fastrms.schedules import PolynomialDecay as PolynomialDecay
 from fastrms.schedules import deserialize as deserialize
 
-from ...eager.rows import serialized_schedule as serialize
+from ...eager import rows as _rows
+
+serialize = _rows.serialized_schedule
