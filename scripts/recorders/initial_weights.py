@@ -11,7 +11,15 @@ import numpy as np
 
 SHAPES = [(7, 5), (1, 1), (30, 13)]
 SEEDS = [0, 2147483647]
-OLD = ["uniform", "normal", "lecun_uniform", "glorot_uniform", "glorot_normal", "he_uniform", "he_normal"]
+OLD = [
+    "uniform",
+    "normal",
+    "lecun_uniform",
+    "glorot_uniform",
+    "glorot_normal",
+    "he_uniform",
+    "he_normal",
+]
 OLD += ["zero", "one", "orthogonal"]
 NEW = ["random_uniform", "random_normal", "truncated_normal", "lecun_uniform", "lecun_normal"]
 NEW += ["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "zeros", "ones", "orthogonal"]

@@ -18,7 +18,7 @@ model = models.Model(states, actions)
 
 action_gradients = layers.Input(shape=(2,))
 loss = K.mean(-action_gradients * actions)
-optimizer = optimizers.RMSprop(lr=0.001)
+optimizer = optimizers.RMSprop(lr=0.001, clipnorm=1.0)
 updates_op = optimizer.get_updates(params=model.trainable_weights, loss=loss)
 train_fn = K.function(
     inputs=[model.input, action_gradients, K.learning_phase()], outputs=[], updates=updates_op

@@ -43,9 +43,7 @@ model.add(Dense(1))
 t = K.placeholder(shape=(None, 1))
 loss = K.mean(K.square(model.output - t))
 wrapped = Accumulated(RMSprop(lr=0.01, epsilon=0.001), every=4)
-train = K.function(
-    [model.input, t], [loss], wrapped.get_updates(loss, model.trainable_weights)
-)
+train = K.function([model.input, t], [loss], wrapped.get_updates(loss, model.trainable_weights))
 slopes = K.function([model.input, t], K.gradients(loss, model.trainable_weights))
 
 rows = data.uniform(-1, 1, size=(64, 6))

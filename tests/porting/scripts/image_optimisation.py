@@ -16,7 +16,7 @@ def features(x):
 
 
 def gram_matrix(x):
-    return K.dot(K.transpose(x), x) / 64.0
+    return K.dot(K.transpose(x), x) / 4.0
 
 
 image = K.variable(data.uniform(0, 1, size=(64, 3)))
@@ -26,7 +26,7 @@ style_loss = K.sum(K.square(gram_matrix(features(image)) - style_gram))
 content_loss = K.mean(K.square(features(image) - content_features))
 loss = style_loss + 0.1 * content_loss
 
-optimizer = RMSprop(lr=0.01, clipvalue=0.005)
+optimizer = RMSprop(lr=0.01, epsilon=0.01, clipvalue=0.5)
 updates = optimizer.get_updates([image], {}, loss)
 iterate = K.function([], [loss, style_loss], updates)
 slope = K.function([], K.gradients(loss, [image]))

@@ -26,13 +26,17 @@ class Losses(Callback):
 
 source = Input(shape=(3, 4))
 net = Reshape((12,))(source)
-net = Dense(output_dim=20, init="he_uniform", W_constraint=maxnorm(1.5), b_constraint=maxnorm(1))(net)
+net = Dense(output_dim=20, init="he_uniform", W_constraint=maxnorm(1.5), b_constraint=maxnorm(1))(
+    net
+)
 net = Activation("tanh")(net)
 net = Dropout(p=0.25)(net)
 net = Dense(3, init="lecun_uniform", activation="softmax", bias=True)(net)
 model = Model(input=source, output=net)
 model.compile(
-    optimizer=RMSprop(lr=0.01, decay=0.01), loss="categorical_crossentropy", metrics=["accuracy"]
+    optimizer=RMSprop(lr=0.01, decay=0.01, clipnorm=2.0),
+    loss="categorical_crossentropy",
+    metrics=["accuracy"],
 )
 
 t = K.placeholder(shape=(None, 3))

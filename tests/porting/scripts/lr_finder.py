@@ -41,9 +41,7 @@ finder = Finder(1.05)
 model.fit(rows, goals, batch_size=32, epochs=6, verbose=0, callbacks=[finder])
 schedule = LearningRateScheduler(lambda epoch: 0.002 / (1 + epoch))
 second = Finder(1.0)
-history = model.fit(
-    rows, goals, batch_size=32, epochs=6, verbose=0, callbacks=[schedule, second]
-)
+history = model.fit(rows, goals, batch_size=32, epochs=6, verbose=0, callbacks=[schedule, second])
 losses = finder.losses + second.losses
 final = model.get_weights()
 print("last epoch", history.history["loss"][-1], "rate", second.rates[-1])

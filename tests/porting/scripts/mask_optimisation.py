@@ -27,7 +27,7 @@ cost = K.variable(0.001)
 size = K.sum(K.abs(mask)) / 3
 loss = K.mean(cross_entropy) + size * cost
 
-optimizer = RMSprop(lr=0.1, decay=0.01)
+optimizer = RMSprop(lr=0.1, epsilon=0.01)
 params = [pattern_raw, mask_raw]
 updates = optimizer.get_updates(params=params, loss=loss)
 train = K.function([shown, wanted], [loss, size], updates=updates)

@@ -42,7 +42,8 @@ cross_entropy = K.mean(K.sum(K.binary_crossentropy(rebuilt, v), axis=1))
 
 optimizer = RMSprop(lr=0.005)
 updates = optimizer.get_updates(params, {}, loss)
-learn = K.function(inputs=[v], outputs=[loss, cross_entropy], updates=updates)
+learn = K.function(inputs=[v], outputs=[loss], updates=updates)
+measure = K.function([v], [cross_entropy])
 rise = K.function([v], K.gradients(K.mean(free_energy(v)), params))
 
 initial = [K.get_value(p) for p in params]
@@ -50,6 +51,6 @@ gradient = rise([visible[:50]])
 losses = []
 for step in range(60):
     batch = visible[50 * (step % 4) : 50 * (step % 4) + 50]
-    divergence, entropy = learn([batch])
-    losses.append(entropy)
+    divergence = learn([batch])[0]
+    losses.append(measure([batch])[0] + divergence)
 final = [K.get_value(p) for p in params]

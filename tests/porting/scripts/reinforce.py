@@ -18,12 +18,10 @@ action = K.placeholder(shape=[None, 5])
 discounted = K.placeholder(shape=[None])
 chosen = K.sum(action * model.output, axis=1)
 loss = -K.sum(K.log(chosen) * discounted)
-optimizer = Adam(lr=0.002)
+optimizer = Adam(lr=0.002, clipnorm=5.0)
 updates = optimizer.get_updates(model.trainable_weights, [], loss)
 train = K.function([model.input, action, discounted], [loss], updates=updates)
-slopes = K.function(
-    [model.input, action, discounted], K.gradients(loss, model.trainable_weights)
-)
+slopes = K.function([model.input, action, discounted], K.gradients(loss, model.trainable_weights))
 
 
 def episode():
