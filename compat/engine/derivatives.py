@@ -94,11 +94,6 @@ def _mean(y: Expression, g: Expression) -> tuple[Gradient, ...]:
     return (_spread(g / count, x, axis),)
 
 
-def _prod(y: Expression, g: Expression) -> tuple[Gradient, ...]:
-    x, axis = y.inputs[0], y.given["axis"]
-    return (_spread(g * y, x, axis) / x,)
-
-
 def _dot(y: Expression, g: Expression) -> tuple[Gradient, ...]:
     a, b = y.inputs
     return build("dot", g, b.T), build("dot", build("rows", a).T, build("rows", g))
@@ -204,7 +199,6 @@ DERIVATIVES: dict[str, Row] = {
     "mean": _mean,
     "max": _extreme,
     "min": _extreme,
-    "prod": _prod,
     "dot": _dot,
     "matmul": _matmul,
     "norm": _norm,
@@ -229,8 +223,8 @@ DERIVATIVES: dict[str, Row] = {
     "identity": _one(lambda g, x, y: g),
     "flush": _one(lambda g, x, y: g),
     # Steps, counts and samples: constant wherever they have a derivative at all.
-    **dict.fromkeys(("stop_gradient", "sign", "round", "floor_divide", "argmax", "argmin"), NONE),
-    **dict.fromkeys(("one_hot", "fill_like", "shape", "random", "any", "all"), NONE),
+    **dict.fromkeys(("stop_gradient", "sign", "rint", "floor_divide", "argmax"), NONE),
+    **dict.fromkeys(("one_hot", "fill_like", "shape", "random"), NONE),
     **dict.fromkeys(("equal", "not_equal", "greater", "greater_equal", "less"), NONE),
     **dict.fromkeys(("less_equal", "logical_and", "logical_or", "logical_not"), NONE),
 }

@@ -1,16 +1,33 @@
 """Expressions: the nodes of a static graph, with the operators that scripts write between them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .operations import OPERATIONS, Shape
+from .operations import OPERATIONS, Shape, static_shape
 from .session import FLOATS, SESSION
 
 Array = NDArray[Any]
 FRAMEWORKS = ("tensorflow", "theano", "torch", "jax", "jaxlib", "keras", "tf_keras")
+
+
+# What modules above this one add: how an expression is evaluated, and NumPy functions of it.
+ABOVE: dict[str, Callable[..., Any]] = {}
+
+
+def _binary(operation: str) -> tuple[Callable[..., "Expression"], Callable[..., "Expression"]]:
+    """Return an operator and its reflection."""
+    return (
+        lambda self, other: build(operation, self, other),
+        lambda self, other: build(operation, other, self),
+    )
+
+
+def _reduction(operation: str) -> Callable[..., "Expression"]:
+    """Return a reduction as a method, as Theano's tensors had it."""
+    return lambda self, axis=None, keepdims=False: reduce(operation, self, axis, keepdims)
 
 
 class StaticShape(tuple[Any, ...]):
@@ -102,48 +119,20 @@ class Expression:
         return build(name, *inputs)
 
     def __array_function__(self, function: Any, _: Any, args: Any, kwargs: Any) -> Any:
-        from . import numpy_names
+        return ABOVE["numpy"](function, args, kwargs)
 
-        return numpy_names.call(function, args, kwargs)
-
-    def __add__(self, other: Any) -> "Expression":
-        return build("add", self, other)
-
-    def __radd__(self, other: Any) -> "Expression":
-        return build("add", other, self)
-
-    def __sub__(self, other: Any) -> "Expression":
-        return build("subtract", self, other)
-
-    def __rsub__(self, other: Any) -> "Expression":
-        return build("subtract", other, self)
-
-    def __mul__(self, other: Any) -> "Expression":
-        return build("multiply", self, other)
-
-    def __rmul__(self, other: Any) -> "Expression":
-        return build("multiply", other, self)
-
-    def __truediv__(self, other: Any) -> "Expression":
-        return build("divide", self, other)
-
-    def __rtruediv__(self, other: Any) -> "Expression":
-        return build("divide", other, self)
-
-    def __floordiv__(self, other: Any) -> "Expression":
-        return build("floor_divide", self, other)
-
-    def __mod__(self, other: Any) -> "Expression":
-        return build("remainder", self, other)
-
-    def __pow__(self, other: Any) -> "Expression":
-        return build("power", self, other)
-
-    def __rpow__(self, other: Any) -> "Expression":
-        return build("power", other, self)
-
-    def __matmul__(self, other: Any) -> "Expression":
-        return build("dot", self, other)
+    __add__, __radd__ = _binary("add")
+    __sub__, __rsub__ = _binary("subtract")
+    __mul__, __rmul__ = _binary("multiply")
+    __truediv__, __rtruediv__ = _binary("divide")
+    __floordiv__, __rfloordiv__ = _binary("floor_divide")
+    __mod__, __rmod__ = _binary("remainder")
+    __pow__, __rpow__ = _binary("power")
+    __matmul__, __rmatmul__ = _binary("dot")
+    __lt__, _ = _binary("less")
+    __le__, _ = _binary("less_equal")
+    __gt__, _ = _binary("greater")
+    __ge__, _ = _binary("greater_equal")
 
     def __neg__(self) -> "Expression":
         return build("negative", self)
@@ -151,33 +140,7 @@ class Expression:
     def __abs__(self) -> "Expression":
         return build("absolute", self)
 
-    def __lt__(self, other: Any) -> "Expression":
-        return build("less", self, other)
-
-    def __le__(self, other: Any) -> "Expression":
-        return build("less_equal", self, other)
-
-    def __gt__(self, other: Any) -> "Expression":
-        return build("greater", self, other)
-
-    def __ge__(self, other: Any) -> "Expression":
-        return build("greater_equal", self, other)
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> "Expression":
-        """Return the sum, as Theano's method did."""
-        return reduce("sum", self, axis, keepdims)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> "Expression":
-        """Return the mean, as Theano's method did."""
-        return reduce("mean", self, axis, keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> "Expression":
-        """Return the largest element, as Theano's method did."""
-        return reduce("max", self, axis, keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> "Expression":
-        """Return the smallest element, as Theano's method did."""
-        return reduce("min", self, axis, keepdims)
+    sum, mean, max, min = (_reduction(name) for name in ("sum", "mean", "max", "min"))
 
     def reshape(self, *shape: Any) -> "Expression":
         """Return the elements in another shape."""
@@ -211,9 +174,7 @@ class Expression:
 
     def eval(self, feeds: Any = None, **_: Any) -> Any:
         """Return the value of an expression, given its placeholders' values by placeholder."""
-        from .functions import evaluate
-
-        return evaluate(self, feeds or {})
+        return ABOVE["evaluate"](self, feeds or {})
 
 
 _BINARY = ("add", "subtract", "multiply", "divide", "floor_divide", "remainder", "power")
@@ -222,7 +183,7 @@ _COMPARE = ("tanh", "equal", "not_equal", "greater", "greater_equal", "less", "l
 UFUNCS = {name: name for name in (*_BINARY, *_MORE, *_COMPARE, "logical_and", "logical_or")}
 UFUNCS |= {
     "true_divide": "divide",
-    "rint": "round",
+    "rint": "rint",
     "logical_not": "logical_not",
     "float_power": "power",
 }
@@ -310,7 +271,7 @@ def build(operation: str, *values: Any, dtype: str | None = None, **given: Any) 
         nodes = tuple(cast(n, "bool") for n in head)
         nodes += tuple(cast(lifted(v, common), common) for v in alike)
         kind = "bool" if row.dtype == "bool" else common
-    shape = row.shape([node.static_shape for node in nodes], given)
+    shape = static_shape(operation, [node.static_shape for node in nodes], given, kind)
     return Expression(operation, nodes, kind, shape, given)
 
 
@@ -341,7 +302,6 @@ def reshape(x: Expression, shape: Any) -> Expression:
     fixed, rest = sized(shape)
     if fixed is not None and fixed.count(None) == len(rest) + 1:  # one unknown size: inferred
         fixed = tuple(-1 if s is None and not rest else s for s in fixed)
-    row = OPERATIONS["reshape"]
     given = {"shape": fixed}
-    found = row.shape([x.static_shape], given)
+    found = static_shape("reshape", [n.static_shape for n in (x, *rest)], given, x.dtype)
     return Expression("reshape", (x, *rest), x.dtype, found, given)

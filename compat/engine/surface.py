@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from . import backend
+from . import numpy_names as numpy_names
+from .backend import NAMES
 
 
 class Surface(NamedTuple):
@@ -18,12 +20,6 @@ class Surface(NamedTuple):
     renamed: Mapping[str, Mapping[str, str]]
     order: Mapping[str, tuple[str, ...]]
     absent: tuple[str, ...] = ()
-
-
-_PRIVATE = {"Any", "Callable", "Expression", "FLOATS", "Iterator", "Node", "SESSION"}
-_PRIVATE |= {"Sequence", "Update", "Variable", "build", "builtins", "contextmanager", "evaluate"}
-_PRIVATE |= {"lifted", "math", "np", "reduce", "samplers", "sized", "training_dropout"}
-NAMES = sorted(n for n in vars(backend) if not n.startswith("_") and n not in _PRIVATE)
 
 
 def _adapted(function: Callable[..., Any], old: Mapping[str, str], order: tuple[str, ...]) -> Any:
