@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 import fastrms
 from fastrms.arguments import settle
-from fastrms.errors import ArgumentError, VariableError
+from fastrms.errors import ArgumentError, GradientError, VariableError
 from fastrms.schedules import deserialize
+from fastrms.sparse import IndexedSlices
 from fastrms.variables import describe
 
 from .pairs import Pairs
@@ -72,6 +73,11 @@ class Base(State):
         if self._shared is not None:
             self._inner.iterations = int(array_of(self._shared))
         gradients = [g.numpy() if isinstance(g, Weight) else g for g, _ in pairs]
+        if self.WRITES_UPDATE and any(isinstance(g, IndexedSlices) for g in gradients):
+            raise GradientError(
+                f"{type(self).__name__} takes no gradients of rows here, RMSprop does; valid: "
+                "arrays of the variables' shapes. Add the rows up into one. Nothing was changed."
+            )
         self._given = {self._index(v): v for _, v in pairs}
         self._inner.apply(gradients, [array_of(variable) for _, variable in pairs])
         if self.ROW.constraints == "after update":

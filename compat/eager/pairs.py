@@ -23,6 +23,10 @@ class CounterError(StateError, RuntimeError):
     """The counter was to be replaced when it was in use."""
 
 
+class SparseConstraintError(VariableError, RuntimeError):
+    """A variable with a constraint has a gradient of rows."""
+
+
 def filtered(pairs: Any) -> Pairs:
     """Return the pairs that have a gradient; raise when there are pairs but none has."""
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastrms.errors import ArgumentError
+from fastrms.sparse import IndexedSlices
 
 from .base import Base
 from .late import Optimizer
@@ -105,9 +106,8 @@ class LossScaleOptimizer(Base):
         """Return gradients divided by the scale, as products with its reciprocal; None stays."""
         self._told.add("gradients")
         reciprocal = np.float32(1) / self.loss_scale
-        arrays = [g if g is None else np.asarray(g) for g in grads]
         with np.errstate(all="ignore"):
-            return [g if g is None else g * g.dtype.type(reciprocal) for g in arrays]
+            return [g if g is None else _times(g, reciprocal) for g in grads]
 
     def apply_gradients(self, grads_and_vars: Any, *args: Any, **kwargs: Any) -> Any:
         """Update variables, or skip the step when an unscaled gradient is not finite.
@@ -124,7 +124,7 @@ class LossScaleOptimizer(Base):
         """
         pairs = filtered(grads_and_vars)
         self._tell()
-        finite = all(np.isfinite(np.asarray(gradient)).all() for gradient, _ in pairs)
+        finite = all(_is_finite(gradient) for gradient, _ in pairs)
         if not self.dynamic or finite:
             result = self.inner_optimizer.apply_gradients(pairs, *args, **kwargs)
         else:
@@ -208,6 +208,21 @@ class LossScaleOptimizer(Base):
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self.inner_optimizer, name, value)
+
+
+def _times(gradient: Any, factor: Any) -> Any:
+    """Return a gradient, of rows or not, times a factor in its dtype."""
+    if isinstance(gradient, IndexedSlices):
+        values = _times(gradient.values, factor)
+        return IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    array = np.asarray(gradient)
+    return array * array.dtype.type(factor)
+
+
+def _is_finite(gradient: Any) -> bool:
+    """Tell whether a gradient, of rows or not, has only finite elements."""
+    values = gradient.values if isinstance(gradient, IndexedSlices) else gradient
+    return bool(np.isfinite(np.asarray(values)).all())
 
 
 def _delegated(name: str) -> Any:

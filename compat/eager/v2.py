@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.errors import ArgumentError, GradientError
+from fastrms.sparse import IndexedSlices
 
 from . import rows
 from .hypers import Hypers
-from .pairs import Pairs, Transform, UnknownVariableError, filtered
-from .weights import Weight, array_of
+from .pairs import Pairs, SparseConstraintError, Transform, UnknownVariableError, filtered
+from .weights import Weight, array_of, name_of
 
 Array = NDArray[Any]
 
@@ -159,6 +160,13 @@ class OptimizerV2(Hypers):
         pairs = filtered(grads_and_vars)
         if not pairs:
             return None
+        for gradient, variable in pairs:
+            if isinstance(gradient, IndexedSlices) and getattr(variable, "constraint", None):
+                raise SparseConstraintError(
+                    f"variable {name_of(variable, 0)!r} has a constraint and a gradient of rows, "
+                    "which OptimizerV2 refuses together. Pass a gradient of the variable's shape, "
+                    "or apply the constraint after the step. Nothing was changed."
+                )
         variables = [variable for _, variable in pairs]
         with self._stepping(variables):
             self._scope = f"{self._core.name}/"

@@ -11,7 +11,7 @@ from eager_kit import Parameter, not_negative
 
 import fastrms
 from fastrms.compat import tf_keras, tf_keras_v2
-from replay import Trace, arguments, cases, distances
+from replay import Trace, arguments, cases, distances, gradients_at, names_of
 
 CLASSES = {
     "tf210_v2": tf_keras_v2.optimizers.RMSprop,
@@ -20,11 +20,9 @@ CLASSES = {
     "tf212_v2": tf_keras.optimizers.legacy.RMSprop,
 }
 TOLERANCES = {"float32": 1e-6, "float64": 1e-14, "float16": 2e-3, "counters": 0.0}
-NAMES = ("scalar_bias", "vec_kernel", "mat_kernel", "cube_gamma")
 ALL = [case for system in CLASSES for case in cases(system) if case.name != "schedules"]
-RAISING = [c for c in ALL if c.about.get("raises") and not c.name.startswith("sparse")]
-RUNS = [case for case in ALL if case.arrays and not case.name.startswith("sparse")]
-RUNS = [case for case in RUNS if not case.about.get("raises")]
+RAISING = [case for case in ALL if case.about.get("raises")]
+RUNS = [case for case in ALL if case.arrays and not case.about.get("raises")]
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +69,7 @@ def resumed(case, old, variables):
 def replayed(case):
     """Run a case through the class of its system; return its trace and the scales."""
     constrained = case.about.get("constraint_on")
-    names = case.about.get("variable_names") or NAMES
+    names = names_of(case)
     variables = [
         Parameter(case.arrays[f"p{i}"][0], names[i], not_negative if i == constrained else None)
         for i in range(case.count)
@@ -79,15 +77,13 @@ def replayed(case):
     optimizer, hook = prepared(case, variables), case.about.get("hook") or ""
     when = int(hook.split("before step ")[1].split()[0].rstrip(":")) if hook else None
     trace = Trace([[v.array.copy() for v in variables]], [], [], [], None, None)
-    scales, mask = [], case.arrays.get("none_mask")
+    scales = []
     for step in range(len(case.arrays["p0"]) - 1):
         if step == when and "new optimizer" in hook:
             optimizer = resumed(case, optimizer, variables)
         elif step == when:
             optimizer.learning_rate = 0.02
-        gradients = [np.asarray(case.arrays[f"g{i}"][step]) for i in range(case.count)]
-        if mask is not None:
-            gradients = [None if m else g for g, m in zip(gradients, mask[step], strict=True)]
+        gradients = gradients_at(case, step)
         if "loss_scale" in case.arrays:
             gradients = optimizer.get_unscaled_gradients(gradients)
             optimizer.apply_gradients(zip(gradients, variables, strict=True))
@@ -128,6 +124,13 @@ def partly(optimizer, variables):
     step(optimizer, variables)
 
 
+def sparse(optimizer, variables):
+    """Give a variable with a constraint a gradient of rows."""
+    variables[1].constraint = not_negative
+    rows = fastrms.IndexedSlices(np.ones((1, 4), np.float32), [0])
+    optimizer.apply_gradients([(rows, variables[1])])
+
+
 def later_none(optimizer, variables):
     """Leave a gradient out after a full step."""
     step(optimizer, variables)
@@ -137,6 +140,7 @@ def later_none(optimizer, variables):
 # What each recorded run did when it raised; the others raised when made or at the first step.
 ACTS = {
     "sched_set_lr": lambda optimizer, variables: setattr(optimizer, "learning_rate", 0.02),
+    "sparse_constraint": sparse,
     "none_first": partly,
     "none_first_momentum": partly,
     "none_all_at_2": lambda optimizer, variables: step(optimizer, variables, absent=[0, 1]),
