@@ -96,7 +96,7 @@ class Expression:
         return iter([self[i] for i in range(self.static_shape[0])])
 
     def __getitem__(self, index: Any) -> "Expression":
-        if isinstance(index, Expression):
+        if isinstance(index, Expression) and index.dtype.startswith("int"):
             return build("gather", self, index)
         parts = index if isinstance(index, tuple) else (index,)
         if len(parts) == 1 and isinstance(parts[0], list | np.ndarray):

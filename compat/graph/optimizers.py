@@ -128,9 +128,9 @@ class Optimizer:
             if own.array.shape != value.shape or value.dtype.kind not in "fiub":
                 raise StateError(
                     f"array {number} given to set_weights has shape {value.shape} and dtype "
-                    f"{value.dtype}; weight {own.name!r} expects numbers of shape "
-                    f"{own.array.shape}. Nothing was changed. Were the weights saved in the order "
-                    "of other layers?"
+                    f"{value.dtype}; weight {own.name!r} of variable {own.given.get('of')!r} expects "
+                    f"numbers of shape {own.array.shape}. Nothing was changed. Were the weights "
+                    "saved in another order of layers?"
                 )
         self._warn_of_lost_counter()
         self.backend.batch_set_value(list(zip(self.weights, values, strict=True)))

@@ -245,4 +245,5 @@ class Shipped(Optimizer):
 
     def _zeros(self, param: Variable, name: str) -> Variable:
         zeros: Variable = self.backend.zeros(param.array.shape, dtype=param.dtype, name=name)
+        zeros.given["of"] = param.name
         return zeros

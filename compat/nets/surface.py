@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..graph.calls import legacy_get_updates_support
+from ..graph.calls import legacy_get_updates_support
 from . import callbacks, initializers, layers, models, pieces
 from .generations import Generation
 from .naming import GRADIENTS, NotProvided, adapted
@@ -17,6 +19,7 @@ PATHS = {
     "layers": ("layers.core", "layers.advanced_activations", "engine", "engine.topology"),
     "models": ("engine.training",),
     "utils": ("utils.np_utils",),
+    "legacy": ("legacy.interfaces",),
 }
 
 
@@ -72,6 +75,9 @@ def contents(generation: Generation) -> dict[str, dict[str, Any]]:
         "initializers": starts,
         "initializations": starts,
         "utils": {"to_categorical": to_categorical, "normalize": normalize},
+        "legacy": {"legacy_get_updates_support": legacy_get_updates_support},
+        "legacy": {},
+        "legacy.interfaces": {"legacy_get_updates_support": legacy_get_updates_support},
     }
 
 
