@@ -11,9 +11,11 @@ import numpy as np
 from fastrms.errors import ArgumentError
 from fastrms.sparse import IndexedSlices
 
+from . import modern
 from .base import Base
 from .late import Optimizer
 from .pairs import Pairs, filtered, ignored
+from .registry import deserialized, serialized
 from .scales import checked_scale, from_older
 from .v2 import OptimizerV2
 from .weights import Weight
@@ -175,10 +177,8 @@ class LossScaleOptimizer(Base):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, the inner optimizer in serialized form."""
-        from .lookup import Lookup
-
         return {
-            "inner_optimizer": Lookup(None, True).serialize(self.inner_optimizer),
+            "inner_optimizer": serialized(self.inner_optimizer),
             "dynamic": self.dynamic,
             "initial_scale": self.initial_scale,
             "dynamic_growth_steps": self.dynamic_growth_steps,
@@ -189,15 +189,12 @@ class LossScaleOptimizer(Base):
         cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
     ) -> Any:
         """Build an optimizer from `get_config`'s result, or from what tf.keras 2.0 to 2.3 wrote."""
-        from . import modern
-        from .lookup import Lookup
-
         given = dict(config)
         if "loss_scale" in given:
             given = from_older(given)
         inner = given.pop("inner_optimizer")
         if not isinstance(inner, Base):
-            inner = Lookup(modern, True).deserialize(inner, custom_objects)
+            inner = deserialized(inner, modern, True, custom_objects)
         return cls(inner, **given)
 
     def __getattr__(self, name: str) -> Any:
