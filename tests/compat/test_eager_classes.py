@@ -1,6 +1,8 @@
 """What the tf.keras classes do beyond the recorded questions: own classes, state, bad input."""
 
+import doctest
 import re
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -374,3 +376,36 @@ def test_the_paths_are_the_old_ones(module):
     written = optimizers.schedules.serialize(fastrms.schedules.ExponentialDecay(0.1, 2, 0.5))
     assert written["class_name"] == "ExponentialDecay"
     assert float(optimizers.schedules.deserialize(written)(0)) == np.float32(0.1)
+
+
+def test_the_guide_shows_what_happens():
+    page = Path(__file__).resolve().parents[2] / "docs" / "porting-tf-keras.md"
+    text = re.sub(r"^```.*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    examples = doctest.DocTestParser().get_doctest(text, {}, page.name, page.name, 0)
+    assert len(examples.examples) > 10
+    said = []
+    result = doctest.DocTestRunner().run(examples, out=said.append)
+    assert result.failed == 0, "".join(said)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+def test_rows_are_refused_where_they_have_no_rule(kind):
+    optimizer, (kernel, _) = getattr(V2, kind)(), parameters()
+    rows = fastrms.IndexedSlices(np.ones((1, 3), np.float32), [0])
+    with pytest.raises(fastrms.GradientError, match="takes no gradients of rows here"):
+        optimizer.apply_gradients([(rows, kernel)])
+    assert not optimizer.get_weights()
+
+
+def test_rows_are_unscaled_and_looked_at():
+    optimizer, (kernel, _) = V2.LossScaleOptimizer(V2.RMSprop(), initial_scale=4), parameters()
+    start = kernel.array.copy()
+    rows = fastrms.IndexedSlices(np.full((1, 3), 8, np.float32), [1])
+    (kept,) = optimizer.get_unscaled_gradients([rows])
+    assert kept.values.tolist() == [[2, 2, 2]]
+    (lost,) = optimizer.get_unscaled_gradients([fastrms.IndexedSlices(rows.values * np.inf, [1])])
+    optimizer.apply_gradients([(lost, kernel)])
+    np.testing.assert_array_equal(kernel.array, start)
+    optimizer.apply_gradients([(kept, kernel)])
+    assert (kernel.array != start).any(axis=1).tolist() == [False, True]
+    assert (int(optimizer.iterations), float(optimizer.loss_scale)) == (2, 2.0)
