@@ -46,6 +46,7 @@ class Expression:
     """
 
     __array_priority__ = 1000
+    history: Any  # the layer that made the node, with its inputs and outputs; absent elsewhere
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """`K.function`: outputs first, then every update from old values, assigned together."""
 
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -122,6 +123,7 @@ class Function:
         self.order = ordered(needed)
         self._require_inputs()
         self._plans: dict[tuple[tuple[int, ...], ...], Plans] = {}
+        self._lock = threading.RLock()  # the memory of a plan serves one call at a time
 
     def _require_inputs(self) -> None:
         """Raise if a placeholder that is used will have no value."""
@@ -159,10 +161,8 @@ class Function:
             )
         arrays = [_fed(x, v) for x, v in zip(self.inputs, values, strict=True)]
         key = tuple([array.shape for array in arrays])
-        plan = self._plans.get(key)
-        with flushing(self.flush), np.errstate(all="ignore"):
-            if plan is None:
-                plan = self._planned(key)
+        with self._lock, flushing(self.flush), np.errstate(all="ignore"):
+            plan = self._plans.get(key) or self._planned(key)
             for buffer, array in zip(plan.feeds, arrays, strict=False):
                 np.copyto(buffer, array, "unsafe")
             results = plan.run()

@@ -1,6 +1,6 @@
 """From expressions to a flat list of NumPy calls on memory that is set out beforehand."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ from .session import SESSION
 from .variables import Variable
 
 Array = NDArray[Any]
+_OWN = ("constant", "placeholder", "variable", "random")  # equal to none but themselves
 LEARNING_PHASE_TEST = np.zeros((), np.int32)
 
 
-def shared(order: list[Expression]) -> dict[int, Expression]:
+def shared(order: list[Expression], fed: Container[int]) -> dict[int, Expression]:
     """Map each node to the first that computes the same: an equal operation on equal inputs."""
     first: dict[Any, Expression] = {}
     chosen: dict[int, Expression] = {}
@@ -25,7 +26,7 @@ def shared(order: list[Expression]) -> dict[int, Expression]:
         key: Any = id(node)
         if node.operation == "constant" and not node.static_shape:
             key = ("constant", node.dtype, node.given["value"].tobytes())
-        elif node.operation not in ("constant", "placeholder", "variable", "random"):
+        elif node.operation not in _OWN and id(node) not in fed:
             inputs = tuple(id(chosen[id(x)]) for x in node.inputs)
             key = (node.operation, node.dtype, inputs, repr(sorted(node.given.items())))
         chosen[id(node)] = first.setdefault(key, node)
@@ -40,7 +41,7 @@ class Bound:
         self._fixed: set[int] = set()
         self._kept: list[Array] = []
         self._waiting: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
-        chosen = shared(order)
+        chosen = shared(order, feeds)
         self.arrays: dict[int, Array] = {}
         for node in order:
             if id(node) in feeds:

@@ -128,8 +128,8 @@ class Optimizer:
             if own.array.shape != value.shape or value.dtype.kind not in "fiub":
                 raise StateError(
                     f"array {number} given to set_weights has shape {value.shape} and dtype "
-                    f"{value.dtype}; weight {own.name!r} of variable {own.given.get('of')!r} expects "
-                    f"numbers of shape {own.array.shape}. Nothing was changed. Were the weights "
+                    f"{value.dtype}; weight {own.name!r} of variable {own.given.get('of')!r} "
+                    f"expects numbers of shape {own.array.shape}. Nothing was changed. Were the weights "
                     "saved in another order of layers?"
                 )
         self._warn_of_lost_counter()
@@ -141,8 +141,8 @@ class Optimizer:
         """Warn where the generation's weights lack the counter that `decay` reads."""
         counter = self.__dict__.get("iterations")
         decays = self.__dict__.get("initial_decay")
-        lost = not any(w is counter for w in self.weights)
-        if isinstance(decays, int | float) and decays > 0 and lost:
+        lost = counter is not None and not any(w is counter for w in self.weights)
+        if isinstance(decays, int | float) and decays > 0 and lost and int(counter) == 0:
             warnings.warn(
                 f"the weights of {type(self).__name__} in {self.generation.name} do not hold "
                 "`iterations`, so decay starts again from the count this optimizer has, as it did "
@@ -203,3 +203,18 @@ class Optimizer:
     def from_config(cls, config: Mapping[str, Any]) -> "Optimizer":
         """Build an optimizer from what `get_config` returned."""
         return cls(**config)
+
+    def __reduce__(self) -> Any:
+        count = self.__dict__.get("iterations")
+        steps = None if count is None else self.backend.get_value(count)
+        return _restored, (type(self), self.get_config(), self.get_weights(), steps)
+
+
+def _restored(cls: Any, config: dict[str, Any], weights: list[Any], steps: Any) -> Any:
+    """Build a pickled optimizer; its weights wait for `get_updates`, as its graph is not kept."""
+    optimizer = cls.from_config(config)
+    if steps is not None:
+        optimizer.iterations.set_value(steps)
+    if weights:
+        optimizer.set_weights(weights)
+    return optimizer
