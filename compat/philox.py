@@ -90,7 +90,9 @@ class Stream:
         left = np.arange(groups.size)
         tried = 8  # blocks looked at in each round; four numbers within two rarely need more
         while left.size:
-            rows = start + groups[left, None] + np.arange(tried, dtype=np.uint64)
+            rows: NDArray[np.uint64] = (start + groups[left])[:, None] + np.arange(
+                tried, dtype="u8"
+            )
             drawn = box_muller(words(self.seed, rows)).reshape(left.size, -1)
             inside = np.abs(drawn) < np.float32(2)
             place = np.cumsum(inside, axis=1)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .operations import OPERATIONS, Shape, static_shape
+from .binding import Shape
+from .operations import OPERATIONS, static_shape
 from .session import FLOATS, SESSION
 
 Array = NDArray[Any]

@@ -203,12 +203,12 @@ CLASSES = (
 def keras_2(generation: Generation) -> dict[str, Any]:
     """Return the module `initializers` of a generation of Keras 2."""
     found: dict[str, Any] = {kind.__name__: adapted(kind, generation) for kind in CLASSES}
-    found["Initializer"] = Initializer
+    found["Initializer"] = type("Initializer", (Initializer,), {"generation": generation})
     found |= {name: found[kind.__name__] for name, kind in _SHORT.items()}
     variance = found["VarianceScaling"]
 
     def scaled(row: tuple[float, str, str]) -> Callable[..., Initializer]:
-        return lambda seed=None: variance(*row, seed)  # type: ignore[no-any-return]
+        return lambda seed=None: variance(*row, seed)
 
     found |= {name: scaled(row) for name, row in SCALED.items()}
     return found

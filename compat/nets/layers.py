@@ -42,7 +42,8 @@ class Layer:
         if kwargs:
             raise TypeError(
                 f"{type(self).__name__} received unknown arguments {sorted(kwargs)}; valid besides "
-                "its own: name, trainable, dtype, input_dim, input_shape, batch_input_shape, weights."
+                "its own: name, trainable, dtype, input_dim, input_shape, "
+                "batch_input_shape, weights."
             )
         self.built = False
         self.own_weights: list[Variable] = []
@@ -71,11 +72,11 @@ class Layer:
             self.built = True
             if self.initial_weights is not None:
                 self.set_weights(self.initial_weights)
-        for _ in range(self.generation.layer_draws.get(type(self).__name__, 0) and 1):
+        if type(self).__name__ in self.generation.layer_draws:
             np.random.randint(self.generation.layer_draws[type(self).__name__])
         outputs = [K.identity(y) if y in given else y for y in listed(self.call(inputs))]
         for output in outputs:
-            output.history = (self, given, outputs)  # type: ignore[attr-defined]
+            output.history = (self, given, outputs)
         self.calls.append((given, outputs))
         return alone(outputs)
 
@@ -119,7 +120,7 @@ class Layer:
 
     def get_weights(self) -> list[Any]:
         """Return copies of all weights."""
-        return K.batch_get_value(self.weights)  # type: ignore[no-any-return]
+        return K.batch_get_value(self.weights)
 
     def set_weights(self, weights: Any) -> None:
         """Replace all weights, or none.
@@ -133,8 +134,8 @@ class Layer:
         expected = [tuple(w.shape) for w in own]
         if len(given) != len(own):
             raise ValueError(
-                f"{self.name!r} has {len(own)} weights of shapes {expected}; received {len(given)}: "
-                f"{[w.shape for w in given]}. Nothing was changed."
+                f"{self.name!r} has {len(own)} weights of shapes {expected}; received "
+                f"{len(given)}: {[w.shape for w in given]}. Nothing was changed."
             )
         for place, (variable, value) in enumerate(zip(own, given, strict=True)):
             if tuple(variable.shape) != value.shape:
@@ -308,7 +309,7 @@ class InputLayer(Layer):
         super().__init__(name=name, dtype=dtype)
         self.built = True
         found = K.placeholder(shape=shape, dtype=dtype, name=self.name)
-        found.history = (self, [], [found])  # type: ignore[attr-defined]
+        found.history = (self, [], [found])
         self.calls.append(([found], [found]))
 
 

@@ -9,7 +9,7 @@ from fastrms.errors import FastrmsError
 from .generations import KERAS_1_WORDS, Generation
 
 
-class NotProvided(FastrmsError, ImportError, NotImplementedError):
+class NotProvided(FastrmsError, ImportError, NotImplementedError):  # noqa: N818 (a statement)
     """A layer, argument or function of old Keras that fastrms.compat does not have."""
 
 
@@ -58,9 +58,8 @@ def named(
 
 def adapted(kind: type, generation: Generation) -> type:
     """Return a class that takes its arguments in a generation's words and places."""
-    start: Callable[..., Any] = (
-        vars(kind)["__init__"] if "__init__" in vars(kind) else kind.__init__
-    )  # type: ignore[misc]
+    above = [vars(c)["__init__"] for c in kind.__mro__ if "__init__" in vars(c)]
+    start: Callable[..., Any] = above[0]
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         start(self, **named(kind.__name__, start, generation, args, kwargs))

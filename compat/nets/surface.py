@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..graph.calls import legacy_get_updates_support
-from ..graph.calls import legacy_get_updates_support
 from . import callbacks, initializers, layers, models, pieces
 from .generations import Generation
 from .naming import GRADIENTS, NotProvided, adapted
@@ -51,7 +50,7 @@ def optimizers(generation: Generation) -> Any:
 
 def contents(generation: Generation) -> dict[str, dict[str, Any]]:
     """Return the names in each module of a generation."""
-    nets = {kind.__name__: adapted(kind, generation) for kind in layers.LAYERS}
+    nets: dict[str, Any] = {kind.__name__: adapted(kind, generation) for kind in layers.LAYERS}
     nets |= {"Input": layers.input_of(generation)}
     whole = {kind.__name__: adapted(kind, generation) for kind in models.MODELS}
     for kind in whole.values():
@@ -76,8 +75,6 @@ def contents(generation: Generation) -> dict[str, dict[str, Any]]:
         "initializations": starts,
         "utils": {"to_categorical": to_categorical, "normalize": normalize},
         "legacy": {"legacy_get_updates_support": legacy_get_updates_support},
-        "legacy": {},
-        "legacy.interfaces": {"legacy_get_updates_support": legacy_get_updates_support},
     }
 
 
@@ -101,7 +98,7 @@ def install(package: str, generation: Generation) -> list[str]:
         for path in (short, *PATHS.get(short, ())):
             full = f"{package}.{path}"
             module = types.ModuleType(full, f"`{path}` of {generation.name}, without a framework.")
-            module.__path__ = []  # type: ignore[attr-defined]
+            module.__path__ = []
             vars(module).update(names)
             vars(module)["__getattr__"] = absent(full, sorted(n for n in names if n != "get"))
             made[path] = sys.modules[full] = module

@@ -210,9 +210,10 @@ class Training:
         return found[0] if len(found) == 1 else found
 
     def fit(
-        self, x: Any = None, y: Any = None, batch_size: int | None = 32, epochs: int = 1, verbose: int = 1,
-        callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None,
-        shuffle: bool = True, class_weight: Any = None, sample_weight: Any = None,
+        self, x: Any = None, y: Any = None, batch_size: int | None = 32, epochs: int = 1,
+        verbose: int = 1, callbacks: Any = None, validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: Any = True, class_weight: Any = None, sample_weight: Any = None,
         initial_epoch: int = 0,
     ) -> History:  # fmt: skip
         """Train for some epochs; the order of the examples is shuffled by NumPy's generator.

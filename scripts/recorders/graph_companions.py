@@ -1,6 +1,6 @@
 """Records SGD and Adam of the graph-mode systems over the inputs of the RMSprop runs.
 
-python scripts/recorders/graph_companions.py --system k22_tf --class Adam --inputs float64.npz --out raw
+python scripts/recorders/graph_companions.py --system k22_tf --class Adam --inputs F.npz --out raw
 
 The folder holds `<system>_<class>`, packed by pack_goldens.py like any other system.
 """

@@ -1,8 +1,10 @@
 """Runs the porting scripts on a real old system and keeps their losses, weights and gradients.
 
-python scripts/recorders/porting.py --system k22_tf --scripts tests/porting/scripts --out tests/porting/records
+python scripts/recorders/porting.py --system k22_tf --scripts tests/porting/scripts --out DIR
 
-A script is run as it is; what it leaves in its names ``initial``, ``gradient``, ``losses`` and ``final`` is kept.
+A script is run as it is; what it leaves in ``initial``, ``gradient``, ``losses`` and ``final`` is
+kept. The system tf_keras is the living peer: there the import lines are changed, and an exception
+is a result.
 """
 
 import argparse
@@ -12,13 +14,14 @@ import io
 import json
 import os
 import platform
+import re
 import sys
 
 import numpy as np
 
 KEPT = 50
-# The systems whose words a script speaks. TensorFlow 1.3 may assign a weight before the gradient of
-# an earlier layer has read it; there, only scripts whose gradients all enter one norm (clipnorm)
+# The systems whose words a script speaks. TensorFlow 1.3 may assign a weight before the gradient
+# of an earlier layer has read it; there, only scripts whose gradients all enter one norm (clipnorm)
 # or whose weights no other gradient needs give the same numbers on every run.
 LATER = ["k22_tf", "k23_tf"]
 SCRIPTS = {
@@ -42,8 +45,30 @@ SCRIPTS = {
 }
 
 
+PEER = "tf_keras"
+
+
+def peer_text(text):
+    """Return a script with the import lines of the living peer and its legacy optimizers."""
+    text = re.sub(r"^(from|import) keras\b", r"\1 tf_keras", text, flags=re.M)
+    text = text.replace("from tf_keras.optimizers", "from tf_keras.optimizers.legacy")
+    text = re.sub(r"^from tf_keras import optimizers$", IMPORT_LEGACY, text, flags=re.M)
+    return text.replace("models, optimizers\n", "models\n" + IMPORT_LEGACY + "\n")
+
+
+IMPORT_LEGACY = "from tf_keras.optimizers import legacy as optimizers"
+
+
 def single_thread(system):
     """Start a session of one thread, so that decay's race has one outcome."""
+    if system == PEER:
+        sys.path[:] = [p for p in sys.path if os.path.basename(p) != "recorders"]  # our tf_keras.py
+        import tensorflow
+        import tf_keras.backend
+
+        tensorflow.compat.v1.disable_eager_execution()
+        tf_keras.backend.clear_session()
+        return
     import keras.backend as backend
 
     if system.endswith("theano"):
@@ -59,8 +84,7 @@ def single_thread(system):
 
 def versions(system):
     """Return the versions that define a system."""
-    import keras
-
+    keras = __import__(PEER if system == PEER else "keras")
     found = {"keras": keras.__version__, "numpy": np.__version__}
     name = "theano" if system.endswith("theano") else "tensorflow"
     found[name] = __import__(name).__version__
@@ -68,14 +92,17 @@ def versions(system):
     return found
 
 
-def run(path):
+def run(path, system):
     """Run a script and return its names and the digest of its text."""
     with open(path, "rb") as stream:
         text = stream.read()
+    digest = hashlib.sha256(text).hexdigest()
+    if system == PEER:
+        text = peer_text(text.decode("utf-8"))
     names = {"__name__": "__main__", "__file__": path}
     with contextlib.redirect_stdout(io.StringIO()):
         exec(compile(text, path, "exec"), names)
-    return names, hashlib.sha256(text).hexdigest()
+    return names, digest
 
 
 def kept(names):
@@ -99,13 +126,25 @@ def main():
     parser.add_argument("--out", required=True)
     parser.add_argument("--only", nargs="*")
     options = parser.parse_args()
-    os.environ["KERAS_BACKEND"] = options.system.split("_")[1].replace("tf", "tensorflow")
+    theano = options.system.endswith("theano")
+    os.environ["KERAS_BACKEND"] = "theano" if theano else "tensorflow"
     arrays, index = {}, {"system": options.system, "scripts": {}}
     for name, systems in sorted(SCRIPTS.items()):
-        if options.system not in systems or (options.only and name not in options.only):
+        known = options.system in systems + [PEER]
+        if not known or (options.only and name not in options.only):
             continue
         single_thread(options.system)
-        names, digest = run(os.path.join(options.scripts, name + ".py"))
+        path = os.path.join(options.scripts, name + ".py")
+        try:
+            names, digest = run(path, options.system)
+        except Exception as error:
+            if options.system != PEER:
+                raise
+            kind, lines = type(error).__name__, str(error).strip().splitlines() or [""]
+            message = re.sub(r" \(/[^)]*\)", "", lines[0])[:100]
+            index["scripts"][name] = {"raises": [kind, message]}
+            sys.stdout.write("%s %s %s %s\n" % (options.system, name, kind, message))
+            continue
         found = kept(names)
         arrays.update((name + "." + key, value) for key, value in found.items())
         index["scripts"][name] = {"sha256": digest, "title": names["__doc__"].strip()}

@@ -11,11 +11,11 @@ PACKAGES = {"k12_tf": "keras1", "k20_tf": "keras20", "k22_tf": "keras22", "k23_t
 PACKAGES["k12_theano"] = "keras1"
 # The recorder's order of calls after one seed.
 OPERATIONS = {
-    "dropout": lambda K: K.dropout(K.variable(np.arange(1.0, 41.0).reshape(5, 8)), 0.4),
-    "random_binomial": lambda K: K.random_binomial((5, 4), 0.3),
-    "random_normal": lambda K: K.random_normal((4, 3), 0.5, 2.0),
-    "random_uniform": lambda K: K.random_uniform((4, 3), -1.0, 3.0),
-    "truncated_normal": lambda K: K.truncated_normal((4, 3), 0.5, 2.0),
+    "dropout": lambda k: k.dropout(k.variable(np.arange(1.0, 41.0).reshape(5, 8)), 0.4),
+    "random_binomial": lambda k: k.random_binomial((5, 4), 0.3),
+    "random_normal": lambda k: k.random_normal((4, 3), 0.5, 2.0),
+    "random_uniform": lambda k: k.random_uniform((4, 3), -1.0, 3.0),
+    "truncated_normal": lambda k: k.truncated_normal((4, 3), 0.5, 2.0),
 }
 MADE = ("random_uniform", "random_normal", "random_binomial", "dropout", "truncated_normal")
 

@@ -34,7 +34,7 @@ net = Dropout(p=0.25)(net)
 net = Dense(3, init="lecun_uniform", activation="softmax", bias=True)(net)
 model = Model(input=source, output=net)
 model.compile(
-    optimizer=RMSprop(lr=0.01, decay=0.01, clipnorm=2.0),
+    optimizer=RMSprop(lr=0.01, decay=0.01, clipnorm=0.5),
     loss="categorical_crossentropy",
     metrics=["accuracy"],
 )

@@ -31,11 +31,11 @@ noise = K.placeholder(shape=(None, 4))
 fake = generator(noise)
 loss_real, loss_fake = K.mean(critic(real)), K.mean(critic(fake))
 loss = loss_fake - loss_real
-critic_updates = RMSprop(lr=5e-3, epsilon=1e-3, clipnorm=2.0).get_updates(
+critic_updates = RMSprop(lr=5e-3, epsilon=1e-3, clipnorm=0.2).get_updates(
     critic.trainable_weights, [], loss
 )
 train_critic = K.function([real, noise], [loss_real, loss_fake], critic_updates)
-generator_updates = RMSprop(lr=5e-3, epsilon=1e-3, clipnorm=2.0).get_updates(
+generator_updates = RMSprop(lr=5e-3, epsilon=1e-3, clipnorm=0.2).get_updates(
     generator.trainable_weights, [], -loss_fake
 )
 train_generator = K.function([noise], [-loss_fake], generator_updates)
