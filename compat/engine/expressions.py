@@ -179,16 +179,12 @@ class Expression:
         return ABOVE["evaluate"](self, feeds or {})
 
 
-_BINARY = ("add", "subtract", "multiply", "divide", "floor_divide", "remainder", "power")
-_MORE = ("maximum", "minimum", "negative", "absolute", "sign", "square", "sqrt", "exp", "log")
-_COMPARE = ("tanh", "equal", "not_equal", "greater", "greater_equal", "less", "less_equal")
-UFUNCS = {name: name for name in (*_BINARY, *_MORE, *_COMPARE, "logical_and", "logical_or")}
-UFUNCS |= {
-    "true_divide": "divide",
-    "rint": "rint",
-    "logical_not": "logical_not",
-    "float_power": "power",
-}
+_SAME = (
+    "add subtract multiply divide floor_divide remainder power maximum minimum negative absolute"
+)
+_SAME += " sign square sqrt exp log tanh rint equal not_equal greater greater_equal less less_equal"
+_SAME += " logical_and logical_or logical_not"
+UFUNCS = {**{name: name for name in _SAME.split()}, "true_divide": "divide", "float_power": "power"}
 
 
 def constant(value: Any, dtype: str, name: str | None = None) -> Expression:

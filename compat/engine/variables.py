@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from fastrms.state import aligned
 
+from .binding import Shape
 from .expressions import Expression, lifted
-from .operations import Shape
 from .session import SESSION
 
 Array = NDArray[Any]

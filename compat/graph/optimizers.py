@@ -129,8 +129,8 @@ class Optimizer:
                 raise StateError(
                     f"array {number} given to set_weights has shape {value.shape} and dtype "
                     f"{value.dtype}; weight {own.name!r} of variable {own.given.get('of')!r} "
-                    f"expects numbers of shape {own.array.shape}. Nothing was changed. Were the weights "
-                    "saved in another order of layers?"
+                    f"expects numbers of shape {own.array.shape}. Nothing was changed. Were the "
+                    "weights saved in another order of layers?"
                 )
         self._warn_of_lost_counter()
         self.backend.batch_set_value(list(zip(self.weights, values, strict=True)))
@@ -139,7 +139,7 @@ class Optimizer:
 
     def _warn_of_lost_counter(self) -> None:
         """Warn where the generation's weights lack the counter that `decay` reads."""
-        counter = self.__dict__.get("iterations")
+        counter: Any = self.__dict__.get("iterations")
         decays = self.__dict__.get("initial_decay")
         lost = counter is not None and not any(w is counter for w in self.weights)
         if isinstance(decays, int | float) and decays > 0 and lost and int(counter) == 0:
