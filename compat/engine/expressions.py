@@ -182,8 +182,8 @@ class Expression:
 _SAME = (
     "add subtract multiply divide floor_divide remainder power maximum minimum negative absolute"
 )
-_SAME += " sign square sqrt exp log tanh rint equal not_equal greater greater_equal less less_equal"
-_SAME += " logical_and logical_or logical_not"
+_SAME += " absolute sign square sqrt exp log tanh rint equal not_equal greater greater_equal"
+_SAME += " less less_equal logical_and logical_or logical_not"
 UFUNCS = {**{name: name for name in _SAME.split()}, "true_divide": "divide", "float_power": "power"}
 
 
