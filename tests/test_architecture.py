@@ -66,6 +66,8 @@ NOT_CORE = (
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
 WIDE_FUNCTIONS: dict[str, str] = {
+    "fastrms.compat.nets.layers.Dense.__init__": "Keras's constructor, argument for argument",
+    "fastrms.compat.nets.training.Training.fit": "Keras's method, argument for argument",
     "fastrms.optimizer.RMSprop.__init__": "the constructor of Keras 3.15, argument for argument",
 }
 NAME_COMPARISONS: dict[str, str] = {}

@@ -3,7 +3,8 @@
 from typing import Any
 
 from ..engine.expressions import Expression
-from .layers import Layer, alone, listed
+from .layer import Layer, alone, listed
+from .layers import input_of
 from .naming import named
 from .training import Training
 
@@ -167,8 +168,6 @@ class Sequential(Net):
 
     def start(self, shape: Any, dtype: Any) -> Any:
         """Return the input of the net."""
-        from .layers import input_of
-
         return input_of(self.generation)(batch_shape=shape, dtype=dtype)
 
     def predict_classes(self, x: Any, batch_size: int = 32, verbose: int = 0) -> Any:

@@ -1,6 +1,5 @@
 """The modules of a generation that build nets: `layers`, `models`, `losses`, `callbacks`, ..."""
 
-import importlib
 import sys
 import types
 from collections.abc import Callable
@@ -40,12 +39,6 @@ def normalize(x: Any, axis: int = -1, order: int = 2) -> Any:
     norm = np.atleast_1d(np.linalg.norm(x, order, axis))
     norm[norm == 0] = 1
     return x / np.expand_dims(norm, axis)
-
-
-def optimizers(generation: Generation) -> Any:
-    """Return the module `optimizers` of a generation."""
-    package = __name__.rpartition(".nets.")[0]
-    return importlib.import_module(f"{package}.{generation.name}.optimizers")
 
 
 def contents(generation: Generation) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """compile, fit, evaluate, predict: the loops of old Keras over batches."""
 
+import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -75,9 +76,9 @@ class Training:
         """Return an optimizer from its name, its config or itself."""
         if hasattr(optimizer, "get_updates"):
             return optimizer
-        from .surface import optimizers
-
-        return optimizers(self.generation).get(optimizer)
+        package = __name__.rpartition(".nets.")[0]
+        found = importlib.import_module(f"{package}.{self.generation.name}.optimizers")
+        return found.get(optimizer)
 
     def _measure(self, metric: Any, losses: list[Any]) -> None:
         """Report a metric for each output."""
@@ -243,18 +244,20 @@ class Training:
                 run.batch_end(function([a[chosen] for a in arrays]))
                 if self.stop_training:
                     break
-            logs = {}
-            if held and not self.stop_training:
-                cut = len(self.inputs)
-                values = self.evaluate(
-                    held[:cut] if cut > 1 else held[0],
-                    held[cut:] if len(self.outputs) > 1 else held[cut],
-                    batch_size or 32,
-                    0,
-                )
-                values = values if isinstance(values, list) else [values]
-                logs = dict(zip([f"val_{n}" for n in self.metrics_names], values, strict=True))
+            logs = (
+                self._validated(held, batch_size or 32) if held and not self.stop_training else {}
+            )
             run.epoch_end(logs)
             if self.stop_training:
                 break
         return run.end()
+
+    def _validated(self, held: list[Array], batch_size: int) -> dict[str, Any]:
+        """Return the means of loss and metrics over held-out examples, by name."""
+        cut = len(self.inputs)
+        x, y = (list(part) if len(part) > 1 else part[0] for part in (held[:cut], held[cut:]))
+        values = self.evaluate(x, y, batch_size, 0)
+        named = zip(
+            self.metrics_names, values if isinstance(values, list) else [values], strict=True
+        )
+        return {f"val_{name}": value for name, value in named}
