@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -78,7 +79,6 @@ class Base(State):
                 f"{type(self).__name__} takes no gradients of rows here, RMSprop does; valid: "
                 "arrays of the variables' shapes. Add the rows up into one. Nothing was changed."
             )
-        self._given = {self._index(v): v for _, v in pairs}
         self._inner.apply(gradients, [array_of(variable) for _, variable in pairs])
         if self.ROW.constraints == "after update":
             for _, variable in pairs:
@@ -135,9 +135,11 @@ class Base(State):
 
     def _rate_weight(self) -> Weight:
         """Return the learning rate as a weight."""
-        inner = self._inner
-        read = lambda: np.float32(inner.learning_rate)  # noqa: E731
-        return Weight("learning_rate:0", read, lambda value: self._change("learning_rate", value))
+        return Weight("learning_rate:0", self._shown_rate, partial(self._change, "learning_rate"))
+
+    def _shown_rate(self) -> Any:
+        """Return the learning rate without decay."""
+        return np.float32(self._inner.learning_rate)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments as the mirrored system reports them."""

@@ -1,5 +1,6 @@
 """Hyperparameters as OptimizerV2 has them: attributes that are float32 variables."""
 
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -50,12 +51,12 @@ class Hypers(Base):
         """Return a number among the hyperparameters as a weight."""
         if name == "learning_rate":
             return self._rate_weight()
-        source = self._core.settings if self._uses(name) else None
+        return Weight(f"{name}:0", partial(self._number, name), partial(setattr, self, name))
 
-        def read() -> Any:
-            return np.float32(self._hyper[name] if source is None else getattr(source, name))
-
-        return Weight(f"{name}:0", read, lambda value: setattr(self, name, value))
+    def _number(self, name: str) -> Any:
+        """Return a hyperparameter as the float32 number that it is there."""
+        held = getattr(self._core.settings, name) if self._uses(name) else self._hyper[name]
+        return np.float32(held)
 
     def __getattr__(self, name: str) -> Any:
         inside = self.__dict__

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -130,7 +131,7 @@ class Optimizer(Base):
                 "from shape and dtype to an array."
             )
         array = np.asarray(made(shape or (), dtype or "float32"))
-        self._added.append(Weight(name or "variable", lambda: array))
+        self._added.append(Weight(name or "variable", partial(np.asarray, array)))
         return self._added[-1]
 
     # Steps.

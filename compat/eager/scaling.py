@@ -4,6 +4,7 @@ Source: keras 2.10.0 mixed_precision/loss_scale_optimizer.py.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,14 @@ from .registry import deserialized, serialized
 from .scales import checked_scale, from_older
 from .v2 import OptimizerV2
 from .weights import Weight
+
+
+class Scale(Weight):
+    """A loss scale: a number, which tf.keras 2.1 to 2.3 also let one call."""
+
+    def __call__(self) -> Any:
+        """Return the number."""
+        return self.numpy()
 
 
 class LossScaleOptimizer(Base):
@@ -71,27 +80,28 @@ class LossScaleOptimizer(Base):
             dynamic=dynamic,
             initial_scale=scale,
             dynamic_growth_steps=growth,
-            _state={"scale": np.float32(scale), "counter": 0},
+            _state={"scale": np.float32(scale), "counter": np.int64(0)},
             _told=set(),
         )
         inner_optimizer.__dict__["_is_wrapped"] = True
 
     @property
-    def loss_scale(self) -> Any:
+    def loss_scale(self) -> "Scale":
         """The scale now, a float32 number."""
-        return self._state["scale"]
+        return Scale("loss_scale", partial(self._state.__getitem__, "scale"), self._refuse)
+
+    def _refuse(self, value: Any) -> None:
+        """Say that the scale is not assigned to."""
+        raise ArgumentError(
+            f"loss_scale cannot be set to {value!r}; the steps set it. Pass initial_scale=."
+        )
 
     @property
     def dynamic_counter(self) -> Weight | None:
         """How many finite steps were made since the scale changed; None without `dynamic`."""
-        state = self._state
-        if not self.dynamic:
-            return None
-        return Weight(
-            "good_steps:0",
-            lambda: np.int64(state["counter"]),
-            lambda value: state.update(counter=int(value)),
-        )
+        read = partial(self._state.__getitem__, "counter")
+        write = partial(self._state.__setitem__, "counter")
+        return Weight("good_steps:0", read, write) if self.dynamic else None
 
     def get_scaled_loss(self, loss: Any) -> Any:
         """Return a loss, or a callable that gives one, times the scale."""
@@ -102,12 +112,12 @@ class LossScaleOptimizer(Base):
 
     def _scaled(self, loss: Any) -> Any:
         """Return a loss times the scale in the loss's dtype."""
-        return loss * getattr(loss, "dtype", np.dtype(np.float32)).type(self.loss_scale)
+        return loss * getattr(loss, "dtype", np.dtype(np.float32)).type(self._state["scale"])
 
     def get_unscaled_gradients(self, grads: Any) -> list[Any]:
         """Return gradients divided by the scale, as products with its reciprocal; None stays."""
         self._told.add("gradients")
-        reciprocal = np.float32(1) / self.loss_scale
+        reciprocal = np.float32(1) / self._state["scale"]
         with np.errstate(all="ignore"):
             return [g if g is None else _times(g, reciprocal) for g in grads]
 
@@ -141,11 +151,11 @@ class LossScaleOptimizer(Base):
         state, rule = self._state, self.inner_optimizer.ROW.loss_scale
         if not finite:
             state["scale"] = np.float32(max(state["scale"] / np.float32(2), rule.floor))
-            state["counter"] = 0
+            state["counter"] = np.int64(0)
         elif state["counter"] + 1 >= self.dynamic_growth_steps:
             grown = state["scale"] * np.float32(2)
             state["scale"] = grown if np.isfinite(grown) else state["scale"]
-            state["counter"] = 0
+            state["counter"] = np.int64(0)
         else:
             state["counter"] += 1
 
@@ -197,6 +207,9 @@ class LossScaleOptimizer(Base):
             inner = deserialized(inner, modern, True, custom_objects)
         return cls(inner, **given)
 
+    def __reduce__(self) -> Any:
+        return _restored, (isinstance(self, OptimizerV2), dict(self.__dict__))
+
     def __getattr__(self, name: str) -> Any:
         inner = self.__dict__.get("inner_optimizer")
         if inner is None or name.startswith("__"):
@@ -246,6 +259,13 @@ for _kind, _name in ((_OfV2, "LossScaleOptimizer"), (_OfLate, "LossScaleOptimize
         *("exclude_from_weight_decay", "finalize_variable_values"),
     ):
         setattr(_kind, _part, _delegated(_part))
+
+
+def _restored(older: bool, state: dict[str, Any]) -> LossScaleOptimizer:
+    """Return an unpickled or copied optimizer."""
+    found: LossScaleOptimizer = object.__new__(of_family(older))
+    found.__dict__.update(state)
+    return found
 
 
 def of_family(older: bool) -> type[LossScaleOptimizer]:

@@ -1,6 +1,7 @@
 """The variables, slots and counter of an optimizer, as scripts read and set them."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -106,7 +107,7 @@ class State:
                 variable=core.stepper.variables.names[index],
                 slot=core.row.slot_names.get(slot, slot),
             )
-            self._views[slot, index] = Weight(name, lambda: self._array(slot, index))
+            self._views[slot, index] = Weight(name, partial(self._array, slot, index))
         return self._views[slot, index]
 
     def _array(self, slot: str, index: int) -> Array:
@@ -124,11 +125,7 @@ class State:
         """How many steps were made; a weight that can be read and assigned to."""
         if "iterations" not in self._views:
             name = self._scoped(self.ROW.weights.names["iterations"])
-            inner, dtype = self._inner, self.ROW.weights.counter_dtype
-            read = lambda: np.array(inner.iterations, dtype)[()]  # noqa: E731
-            self._views["iterations"] = Weight(
-                name, read, lambda value: setattr(inner, "iterations", int(value))
-            )
+            self._views["iterations"] = Weight(name, self._count, self._recount)
         return self._views["iterations"]
 
     @iterations.setter
@@ -141,6 +138,14 @@ class State:
         number = np.asarray(value if isinstance(value, int) else array_of(value)).item()
         self._inner.iterations = int(number)
         self._shared = None if isinstance(value, int) else value
+
+    def _count(self) -> Any:
+        """Return the counter in the system's dtype."""
+        return np.dtype(self.ROW.weights.counter_dtype).type(self._inner.iterations)
+
+    def _recount(self, value: Any) -> None:
+        """Set the counter."""
+        self._inner.iterations = int(value)
 
     def _counted(self) -> bool:
         """Tell whether the counter can no longer be replaced."""
@@ -203,10 +208,38 @@ class State:
         stepper = self._core.stepper
         assert stepper is not None
         array = stepper.variables.arrays[index]
-        return Weight(stepper.variables.names[index], lambda: array)
+        return Weight(stepper.variables.names[index], partial(np.asarray, array))
 
     def _rate(self, dtype: Any) -> Any:
         """Return this step's learning rate in a dtype, schedule and decay included."""
         stepper = self._core.stepper
         assert stepper is not None
         return stepper.shop.numbers[np.dtype(dtype)].hyper.learning_rate
+
+    def __getstate__(self) -> dict[str, Any]:
+        core, stepper = self._core, self._core.stepper
+        held: dict[str, Any] = {
+            "settings": dict(vars(core.settings)),
+            "calls": core.calls_before_build if stepper is None else stepper.calls,
+            "about": (core.name, core.excluded, stepper.last_rate if stepper else None),
+        }
+        if stepper is not None:
+            known, slots = stepper.variables, stepper.state.slots
+            held["variables"] = (known.arrays, known.names)
+            held["slots"] = {key: stepper.state.shaped(*key).copy() for key in slots}
+        return {**self.__dict__, "_inner": held}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        held = state["_inner"]
+        self.__dict__.update(state, _inner=fastrms.RMSprop(dialect=self.ROW))
+        core = self._core
+        vars(core.settings).update(held["settings"])
+        core.name, core.excluded, rate = held["about"]
+        core.calls_before_build = held["calls"]
+        if "variables" in held:
+            arrays, known = held["variables"]
+            core.stepper = self._make(Variables(arrays, known, True))
+            for (name, index), value in held["slots"].items():
+                core.stepper.state.create([name], [index])
+                core.stepper.state.shaped(name, index)[...] = value
+            core.stepper.calls, core.stepper.last_rate = held["calls"], rate

@@ -45,6 +45,7 @@ class Kit:
         self.old = system.endswith("v2")
         self.optimizers = Optimizers(MODULES[system]())
         self.schedules = tf.keras.optimizers.schedules
+        self.backend = tf.keras.backend
         self.scaler = tf.keras.mixed_precision.LossScaleOptimizer
 
     def variable(self, value, name, constrained):

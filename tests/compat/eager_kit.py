@@ -45,6 +45,7 @@ class Kit:
             **{name: getattr(classes, name) for name in ("RMSprop", "SGD", "Adam")},
         )
         self.schedules = main.schedules
+        self.backend = importlib.import_module(f"fastrms.compat.{package}.backend")
         mixed = importlib.import_module(f"fastrms.compat.{package}.mixed_precision")
         self.scaler = mixed.LossScaleOptimizer
 

@@ -1,5 +1,7 @@
 """What scripts ask of a tf.keras optimizer: one body, run on the real systems and on ours."""
 
+import copy
+
 import numpy as np
 
 
@@ -471,6 +473,34 @@ def scaled_state(kit, create):
     ]
 
 
+def backend(kit, create):
+    """Read and set values as callbacks do."""
+    opt, variables, k = create(learning_rate=0.25), pair(kit), kit.backend
+    out = [float(k.get_value(opt.lr))]
+    k.set_value(opt.lr, 0.5)
+    steps(kit, opt, variables, 2)
+    out += [float(k.get_value(opt.learning_rate)), int(k.get_value(opt.iterations))]
+    k.set_value(opt.iterations, 0)
+    held = kit.weight_variables(opt)
+    k.batch_set_value([(w, k.get_value(w) * 0) for w in held[1:]])
+    steps(kit, opt, variables, 1)
+    return [*out, k.batch_get_value(held), [kit.value(v) for v in variables]]
+
+
+def copied(kit, create):
+    """Copy an optimizer deeply and let both go on."""
+    opt, variables = create(learning_rate=0.25), pair(kit)
+    steps(kit, opt, variables, 2)
+    held = copy.deepcopy(kit.weights(opt))
+    other = type(opt).from_config(copy.deepcopy(opt.get_config()))
+    if kit.old:
+        other._create_all_weights(variables)
+        other.set_weights(held)
+        return [other.get_weights(), float(other.lr)]
+    other.build(variables)
+    return [kit.weights(other), float(other.lr)]
+
+
 QUESTIONS = {
     act.__name__: act
     for act in (
@@ -478,7 +508,7 @@ QUESTIONS = {
         *(shorter_state, counter, returned, malformed, empty, iterators, parts, reversed_order),
         *(clipping_later, names, lookups, slots, reset, hyperparameters, epsilon_later),
         *(transformers, aggregators, built, unknown_arguments, finalized, spared),
-        *(scaled, scaled_fixed, scaled_state),
+        *(scaled, scaled_fixed, scaled_state, backend, copied),
     )
 }
 VARIANTS = {

@@ -1,6 +1,8 @@
 """What the tf.keras classes do beyond the recorded questions: own classes, state, bad input."""
 
+import copy
 import doctest
+import pickle
 import re
 from pathlib import Path
 
@@ -409,3 +411,83 @@ def test_rows_are_unscaled_and_looked_at():
     optimizer.apply_gradients([(kept, kernel)])
     assert (kernel.array != start).any(axis=1).tolist() == [False, True]
     assert (int(optimizer.iterations), float(optimizer.loss_scale)) == (2, 2.0)
+
+
+COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda x: pickle.loads(pickle.dumps(x))}
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "scaled"])
+@pytest.mark.parametrize(("family", "kind"), KINDS)
+def test_a_copy_goes_on_by_itself(family, kind, wrapped, how):
+    module, variables = FAMILIES[family], parameters()
+    optimizer = getattr(module, kind)(0.1, clipnorm=0.5)
+    if wrapped:
+        optimizer = V2.LossScaleOptimizer(optimizer, initial_scale=2)
+        optimizer.get_unscaled_gradients([])
+    step(optimizer, variables)
+    other, others = COPIES[how]((optimizer, variables))
+    kept = optimizer.get_weights()
+    step(other, others)
+    assert (int(optimizer.iterations), int(other.iterations)) == (1, 2)
+    for mine, old in zip(optimizer.get_weights(), kept, strict=True):
+        np.testing.assert_array_equal(mine, old)
+    step(optimizer, variables)
+    for mine, theirs in zip(variables, others, strict=True):
+        np.testing.assert_array_equal(mine.array, theirs.array)
+    other.lr = 0.5
+    assert (float(optimizer.lr), float(other.lr)) == (np.float32(0.1), 0.5)
+
+
+def test_a_copy_of_an_own_class_keeps_its_weights():
+    optimizer, variables = LateSigns(0.5), parameters()
+    step(optimizer, variables)
+    other, others = copy.deepcopy((optimizer, variables))
+    step(other, others)
+    assert other._lasts[0] is not optimizer._lasts[0]
+    assert optimizer._lasts[1].numpy().tolist() == [1.5] * 3
+    assert other._lasts[1].numpy().tolist() == [1.75] * 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_kernels_compute_what_the_reference_does(family, monkeypatch):
+    def after(disabled):
+        monkeypatch.setattr(numba.config, "DISABLE_JIT", disabled)
+        variables = parameters()
+        optimizer = FAMILIES[family].RMSprop(0.1)
+        for _ in range(3):
+            step(optimizer, variables)
+        return [v.array for v in variables] + optimizer.get_weights()
+
+    for mine, theirs in zip(after(True), after(False), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scales_are_those_of_the_core(family):
+    """The core scales inside a step, TensorFlow's surface outside; the rules are one."""
+    module, (mine, theirs) = FAMILIES[family], (parameters()[1], parameters()[1])
+    inner = fastrms.RMSprop(0.1, dialect=module.RMSprop.ROW.name)
+    core = fastrms.LossScaleOptimizer(inner, initial_scale=4.0, dynamic_growth_steps=2)
+    ours = V2.LossScaleOptimizer(module.RMSprop(0.1), initial_scale=4, dynamic_growth_steps=2)
+    for factor in (1, 1, np.inf, 1, np.nan, np.inf, np.inf, np.inf, 1, 1, 1):
+        gradient = np.cos(mine.array) * np.float32(factor)
+        kept = ours.get_unscaled_gradients([gradient * ours.loss_scale.numpy()])
+        ours.apply_gradients([(kept[0], mine)])
+        core.apply([gradient * np.float32(core.dynamic_scale)], [theirs.array])
+        assert ours.loss_scale() == core.dynamic_scale
+        np.testing.assert_array_equal(mine.array, theirs.array)
+        assert int(ours.iterations) == core.iterations
+
+
+def test_a_callback_reads_and_sets_through_the_backend():
+    backend, optimizer = tf_keras_v2.backend, V2.SGD(0.5)
+    backend.batch_set_value([(optimizer.lr, 0.25), (optimizer.momentum, 0.0)])
+    assert backend.batch_get_value([optimizer.lr, optimizer.iterations]) == [0.25, 0]
+    array = np.ones(2)
+    backend.set_value(array, [3.0, 4.0])
+    assert array.tolist() == backend.get_value(array).tolist() == [3.0, 4.0]
+    with pytest.raises(AttributeError, match=r"backend\.mean is not provided"):
+        tf_keras.backend.mean(array)
+    with pytest.raises(fastrms.ArgumentError, match="loss_scale cannot be set"):
+        scaled().loss_scale.assign(3.0)
