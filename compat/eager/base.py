@@ -45,7 +45,8 @@ class Base(State):
                 f"{type(self).__name__} got {', '.join(twice)} twice, by position and by name; "
                 "pass each once."
             )
-        arguments = {k: number_of(v) for k, v in {**given, **kwargs}.items()}
+        every = {**given, **kwargs}
+        arguments = {k: number_of(v) for k, v in every.items() if k not in self.EXTRA}
         if "lr" in arguments and self.ROW.arguments["lr"].effect == "used":
             arguments.pop("learning_rate", None)  # keras 2.10.0 rmsprop.py:141: lr wins
         object.__setattr__(self, "_inner", fastrms.RMSprop(dialect=self.ROW, **arguments))
@@ -123,11 +124,14 @@ class Base(State):
                 f"{value!r}; the old system ignored or failed at that. Make a new optimizer."
             )
         used = {k: getattr(settings, k) for k in self.ROW.arguments if self._uses(k)}
-        vars(settings).update(
-            {k: v for k, v in vars(settle(core.row, {**used, name: value})).items() if k in used}
-        )
-        if old is not None:
-            core.stepper = transplanted(old, self._make(old.variables))
+        fresh = vars(settle(core.row, {**used, name: value}))
+        vars(settings).update({k: v for k, v in fresh.items() if k in used})
+        try:
+            if old is not None:
+                core.stepper = transplanted(old, self._make(old.variables))
+        except BaseException:  # a number that the variables' dtype cannot hold
+            vars(settings).update(used)
+            raise
 
     def _slots_are_fixed(self) -> bool:
         """Tell whether it is too late to change which slots there are."""

@@ -1,6 +1,5 @@
 """The optimizers of tf.keras 2.11 to 2.15, and `optimizers.experimental` of 2.10."""
 
-import inspect
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, ClassVar
@@ -46,14 +45,9 @@ class Optimizer(Base):
     EXTRA: ClassVar[dict[str, Any]] = {"jit_compile": False, "is_legacy_optimizer": False}
     BUILDS_ALL: ClassVar[bool] = True
     RETURNS_COUNT: ClassVar[bool] = True
-    _building = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        order = self.ORDER
-        given = dict(zip(order, args, strict=False))
-        kwargs = {k: v for k, v in kwargs.items() if k not in self.EXTRA}
-        given.pop("jit_compile", None)
-        self._start(*args[len(order) :], **given, **kwargs)
+        self._start(*args, **kwargs)
         self._built = False
         _ = self.iterations  # named now, outside of any step
 
@@ -169,11 +163,11 @@ class Optimizer(Base):
         unknown = sorted(set(kwargs) - {"experimental_aggregate_gradients"})
         if unknown:
             raise ArgumentError(f"apply_gradients has no argument {unknown[0]!r}.")
-        every = grads_and_vars if isinstance(grads_and_vars, list | tuple) else None
-        every = list(grads_and_vars) if every is None and _iterable(grads_and_vars) else every
-        pairs = filtered(grads_and_vars if every is None else every)
+        several = isinstance(grads_and_vars, Iterable)
+        every = list(grads_and_vars) if several else grads_and_vars
+        pairs = filtered(every)
         if pairs:
-            known = every if self.BUILDS_ALL and every is not None else pairs
+            known = every if self.BUILDS_ALL else pairs
             with self._stepping([variable for _, variable in known]):
                 if self._core.stepper is None:
                     self._scope = f"{name or self.name or 'optimizer'}/"
@@ -224,8 +218,3 @@ class Optimizer(Base):
     def _serialize_hyperparameter(self, hyperparameter: Any) -> Any:
         """Return a hyperparameter for a configuration."""
         return hyperparameter.numpy() if isinstance(hyperparameter, Weight) else hyperparameter
-
-
-def _iterable(value: Any) -> bool:
-    """Tell whether a value can be made a list."""
-    return isinstance(value, Iterable) and not inspect.isclass(value)

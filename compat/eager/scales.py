@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastrms.errors import ArgumentError
+from fastrms.sparse import IndexedSlices
 
 from .weights import number_of
 
@@ -46,3 +47,18 @@ def from_older(given: dict[str, Any]) -> dict[str, Any]:
         )
     first, period = about["initial_loss_scale"], about["increment_period"]
     return {**found, "initial_scale": first, "dynamic_growth_steps": period}
+
+
+def times(gradient: Any, factor: Any) -> Any:
+    """Return a gradient, of rows or not, times a factor in its dtype."""
+    if isinstance(gradient, IndexedSlices):
+        values = times(gradient.values, factor)
+        return IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    array = np.asarray(gradient)
+    return array * array.dtype.type(factor)
+
+
+def is_finite(gradient: Any) -> bool:
+    """Tell whether a gradient, of rows or not, has only finite elements."""
+    values = gradient.values if isinstance(gradient, IndexedSlices) else gradient
+    return bool(np.isfinite(np.asarray(values)).all())

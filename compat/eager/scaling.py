@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from fastrms.errors import ArgumentError
-from fastrms.sparse import IndexedSlices
 
 from . import modern
 from .base import Base
 from .late import Optimizer
 from .pairs import Pairs, filtered, ignored
 from .registry import deserialized, serialized
-from .scales import checked_scale, from_older
+from .scales import checked_scale, from_older, is_finite, times
 from .v2 import OptimizerV2
 from .weights import Weight
 
@@ -119,7 +118,7 @@ class LossScaleOptimizer(Base):
         self._told.add("gradients")
         reciprocal = np.float32(1) / self._state["scale"]
         with np.errstate(all="ignore"):
-            return [g if g is None else _times(g, reciprocal) for g in grads]
+            return [g if g is None else times(g, reciprocal) for g in grads]
 
     def apply_gradients(self, grads_and_vars: Any, *args: Any, **kwargs: Any) -> Any:
         """Update variables, or skip the step when an unscaled gradient is not finite.
@@ -136,7 +135,7 @@ class LossScaleOptimizer(Base):
         """
         pairs = filtered(grads_and_vars)
         self._tell()
-        finite = all(_is_finite(gradient) for gradient, _ in pairs)
+        finite = all(is_finite(gradient) for gradient, _ in pairs)
         if not self.dynamic or finite:
             result = self.inner_optimizer.apply_gradients(pairs, *args, **kwargs)
         else:
@@ -161,13 +160,15 @@ class LossScaleOptimizer(Base):
 
     def _tell(self) -> None:
         """Say once what was forgotten, as TensorFlow did."""
-        if "gradients" not in self._told:
+        ways = {"loss": "get_scaled_loss", "gradients": "get_unscaled_gradients"}
+        forgotten = [way for what, way in ways.items() if what not in self._told]
+        if forgotten:
             ignored(
-                "apply_gradients was called without get_unscaled_gradients before, so the loss "
-                "scale has no effect: scale the loss with get_scaled_loss and unscale its "
-                "gradients, or use minimize."
+                f"apply_gradients was called without {' and '.join(forgotten)} before, so steps "
+                "may be wrong by the loss scale: scale the loss and unscale its gradients, or use "
+                "minimize."
             )
-            self._told.add("gradients")
+            self._told.update(ways)
 
     def minimize(self, loss: Any, var_list: Any, *args: Any, **kwargs: Any) -> Any:
         """Take one step down a loss, scaled and unscaled here; needs the extra autodiff."""
@@ -218,21 +219,6 @@ class LossScaleOptimizer(Base):
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self.inner_optimizer, name, value)
-
-
-def _times(gradient: Any, factor: Any) -> Any:
-    """Return a gradient, of rows or not, times a factor in its dtype."""
-    if isinstance(gradient, IndexedSlices):
-        values = _times(gradient.values, factor)
-        return IndexedSlices(values, gradient.indices, gradient.dense_shape)
-    array = np.asarray(gradient)
-    return array * array.dtype.type(factor)
-
-
-def _is_finite(gradient: Any) -> bool:
-    """Tell whether a gradient, of rows or not, has only finite elements."""
-    values = gradient.values if isinstance(gradient, IndexedSlices) else gradient
-    return bool(np.isfinite(np.asarray(values)).all())
 
 
 def _delegated(name: str) -> Any:

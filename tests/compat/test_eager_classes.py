@@ -20,6 +20,10 @@ FAMILIES = {"v2": V2, "experimental": EXPERIMENTAL, "late": LATE}
 KINDS = [(family, kind) for family in FAMILIES for kind in ("RMSprop", "SGD", "Adam")]
 
 
+# The recorder scaled gradients, not losses.
+pytestmark = pytest.mark.filterwarnings("ignore:apply_gradients was called without")
+
+
 @pytest.fixture(autouse=True)
 def reference_engine(monkeypatch):
     """Let NumPy carry out the steps: what is asked here is not about the kernels."""
@@ -229,6 +233,16 @@ def test_a_refused_step_changes_nothing(family, kind, built):
     assert int(optimizer.iterations) == 1 + built
 
 
+def test_a_hyperparameter_that_a_dtype_cannot_hold_is_refused_later_too():
+    optimizer, variables = LATE.RMSprop(0.1, epsilon=0.01), parameters("float16")
+    step(optimizer, variables)
+    with pytest.raises(fastrms.ArgumentError, match="underflows to 0 in float16"):
+        optimizer.epsilon = 1e-20
+    assert optimizer.epsilon == 0.01
+    step(optimizer, variables)
+    assert int(optimizer.iterations) == 2
+
+
 def test_a_shared_counter_counts_for_both():
     counter = Parameter(np.array(5, np.int64), "global_step")
     counter.assign = lambda value: counter.array.fill(value)
@@ -266,7 +280,11 @@ def test_what_the_old_system_ignored_is_named():
     with pytest.warns(fastrms.PortingWarning, match="amsgrad=True has no effect"):
         EXPERIMENTAL.SGD(amsgrad=True)
     scaled = tf_keras.mixed_precision.LossScaleOptimizer(V2.SGD(0.1))
-    with pytest.warns(fastrms.PortingWarning, match="get_unscaled_gradients"):
+    with pytest.warns(fastrms.PortingWarning, match="get_scaled_loss and get_unscaled_gradients"):
+        step(scaled, parameters())
+    scaled = tf_keras.mixed_precision.LossScaleOptimizer(LATE.SGD(0.1))
+    scaled.get_unscaled_gradients([])
+    with pytest.warns(fastrms.PortingWarning, match="without get_scaled_loss before"):
         step(scaled, parameters())
 
 
@@ -278,6 +296,8 @@ def test_lr_and_epsilon_need_no_warning_in_a_generations_own_module(recwarn):
 
 BAD = {
     "too many": (lambda: V2.SGD(1, 2, 3, 4, 5), "takes 4 positional"),
+    "far too many": (lambda: LATE.SGD(*range(20)), "takes 12 positional"),
+    "twice later": (lambda: LATE.SGD(0.1, learning_rate=0.1), "twice"),
     "twice": (lambda: V2.SGD(0.1, learning_rate=0.1), "twice"),
     "text": (lambda: V2.RMSprop("fast"), "learning_rate='fast'"),
     "unknown": (lambda: LATE.Adam(beta_3=1), "beta_3"),

@@ -25,6 +25,10 @@ RAISING = [case for case in ALL if case.about.get("raises")]
 RUNS = [case for case in ALL if case.arrays and not case.about.get("raises")]
 
 
+# The recorder scaled gradients, not losses.
+pytestmark = pytest.mark.filterwarnings("ignore:apply_gradients was called without")
+
+
 @pytest.fixture(autouse=True)
 def reference_engine(monkeypatch):
     """Let NumPy carry out the steps; test_goldens.py replays them on the kernels."""
