@@ -74,7 +74,7 @@ class Expression:
         return None if self.static_shape is None else len(self.static_shape)
 
     def get_shape(self) -> StaticShape:
-        """Return the shape with `as_list`, as TensorFlow 1 did."""
+        """Return the shape with `as_list`."""
         return StaticShape(self.static_shape or ())
 
     def __repr__(self) -> str:
@@ -165,10 +165,7 @@ class Expression:
             moved = build("expand_dims", moved, axis=axis) if part == "x" else moved
         return moved
 
-    @property
-    def T(self) -> "Expression":  # noqa: N802 (NumPy's and Theano's name)
-        """The dimensions in reversed order."""
-        return build("transpose", self, axes=None)
+    T = property(lambda self: build("transpose", self, axes=None), doc="Dimensions reversed.")
 
     def astype(self, dtype: Any) -> "Expression":
         """Return the elements in another dtype."""
@@ -179,9 +176,7 @@ class Expression:
         return ABOVE["evaluate"](self, feeds or {})
 
 
-_SAME = (
-    "add subtract multiply divide floor_divide remainder power maximum minimum negative absolute"
-)
+_SAME = "add subtract multiply divide floor_divide remainder power maximum minimum negative"
 _SAME += " absolute sign square sqrt exp log tanh rint equal not_equal greater greater_equal"
 _SAME += " less less_equal logical_and logical_or logical_not"
 UFUNCS = {**{name: name for name in _SAME.split()}, "true_divide": "divide", "float_power": "power"}
