@@ -53,7 +53,8 @@ def swapped(core: Core, variables: Any) -> Iterator[None]:
     """Hold the moving averages in the variables until the block ends, however it ends."""
     stepper = core.stepper
     with core.lock:
-        require_live(core)
+        if core.refusal != core.at_rest:
+            raise StateError(core.refusal)
         if stepper is None or not core.settings.use_ema or not stepper.calls:
             raise StateError(
                 "there are no moving averages to swap in (use_ema="

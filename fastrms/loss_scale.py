@@ -71,7 +71,7 @@ class LossScaleOptimizer:
     ) -> None:
         self._rules = rules_of(inner_optimizer)
         self.dynamic = require_dynamic(self._rules, inner_optimizer, kwargs)
-        require_numbers(initial_scale, dynamic_growth_steps)
+        require_numbers(initial_scale, dynamic_growth_steps, self.dynamic)
         self.inner_optimizer = inner_optimizer
         self.initial_scale = float(initial_scale)
         self.dynamic_growth_steps = dynamic_growth_steps if self.dynamic else None
@@ -85,7 +85,8 @@ class LossScaleOptimizer:
         core = inner_optimizer._core
         with core.lock:
             core.settings.loss_scale_factor = None
-            core.refusal, core.scaling = WRAPPED, (self._own["dynamic_scale"], self.dynamic)
+            core.refusal = core.at_rest = WRAPPED
+            core.scaling = (self._own["dynamic_scale"], self.dynamic)
             if core.stepper is not None:
                 core.stepper.scale_by(*core.scaling)
 
@@ -164,8 +165,8 @@ class LossScaleOptimizer:
         with core.lock:
             if core.refusal is not WRAPPED:
                 raise StateError(core.refusal)
-            core.refusal = ""
             try:
+                core.refusal = ""
                 self.inner_optimizer.apply(grads, trainable_variables)
                 stepper = core.stepper
                 if self.dynamic and stepper is not None:

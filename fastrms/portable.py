@@ -214,7 +214,7 @@ class Portable:
         ...     optimizer.apply([np.ones(1)], [w])
         >>> with optimizer.swapped_ema():
         ...     print(w.round(3))
-        [-1.154]
+        [-1.155]
         >>> w.round(3)
         array([-1.728])
         """

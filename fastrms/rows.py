@@ -95,7 +95,8 @@ def checked(shop: Workshop, index: int, given: IndexedSlices) -> tuple[Array, Ar
         raise refuse(
             shop, index, f"a variable of shape {variable.shape}", "a table whose rows lie together"
         )
-    indices, values = np.asarray(given.indices), np.asarray(given.values)
+    # A copy: other threads may change the array between this check and the step.
+    indices, values = np.array(given.indices), np.asarray(given.values)
     if indices.ndim != 1 or (indices.dtype.kind not in "iu" and indices.size):
         found = f"indices of shape {indices.shape} and dtype {indices.dtype}"
         raise refuse(shop, index, found, "a list of integers")
@@ -111,7 +112,8 @@ def checked(shop: Workshop, index: int, given: IndexedSlices) -> tuple[Array, Ar
         found = f"dense_shape={given.dense_shape}"
         raise refuse(shop, index, found, f"{variable.shape}, the variable's shape, or None")
     with np.errstate(over="ignore", under="ignore"):
-        fitting = values.astype(variable.dtype).reshape(indices.size, -1)
+        fitting = values.astype(variable.dtype)
+        fitting = fitting.reshape(indices.size, variable.size // max(len(variable), 1))
     return fitting, indices.astype(np.uint64)
 
 
@@ -125,9 +127,11 @@ def _summed(values: Array, indices: Array) -> tuple[Array, Array, Array]:
 
 def _sums(values: Array, order: Array, first: Array) -> Array:
     """Add up the values that belong to one row, in the order given."""
-    if first.size == order.size:
-        return values[order]
-    added: Array = np.add.reduceat(values[order], first, axis=0)
+    added: Array = values[order[first]]
+    counts = np.diff(np.append(first, order.size))
+    for k in range(1, int(counts.max(initial=1))):
+        again = np.flatnonzero(counts > k)
+        added[again] += values[order[first[again] + k]]
     return added
 
 

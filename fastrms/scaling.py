@@ -56,16 +56,22 @@ def require_dynamic(rules: LossScale, inner: RMSprop, given: dict[str, Any]) -> 
     return dynamic
 
 
-def require_numbers(scale: Any, steps: Any) -> None:
+def require_numbers(scale: Any, steps: Any, dynamic: bool) -> None:
     """Check the scale and the number of steps."""
     real = isinstance(scale, Real) and not isinstance(scale, bool)
-    if not real or not 0 < float(np.float32(scale)) < np.inf:
+    with np.errstate(over="ignore", under="ignore"):
+        fits = real and 0 < float(np.float32(scale)) < np.inf
+    if not fits:
         raise ArgumentError(
             f"initial_scale={scale!r} is not valid; valid: a finite number above 0 in float32."
         )
     whole = isinstance(steps, int | np.integer) and not isinstance(steps, bool)
-    if steps is not None and not (whole and steps > 0):
+    if dynamic and not (whole and steps > 0):
         raise ArgumentError(f"dynamic_growth_steps={steps!r} is not valid; valid: an integer > 0.")
+    if not dynamic and steps not in (None, 2000):
+        raise ArgumentError(
+            f"dynamic_growth_steps={steps!r} has no effect with dynamic=False; leave one out."
+        )
 
 
 def require_scalars(given: Mapping[str, Any]) -> None:

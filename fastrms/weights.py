@@ -31,6 +31,7 @@ class Core:
     calls_before_build: int = 0
     excluded: tuple[list[Any], list[str]] = field(default_factory=lambda: ([], []))
     refusal: str = ""  # why `apply` cannot be called now
+    at_rest: str = ""  # the same while nothing is under way
     scaling: tuple[Any, bool] | None = None  # set by a LossScaleOptimizer: see Stepper.scale_by
 
     def __post_init__(self) -> None:
