@@ -28,6 +28,11 @@ class WrittenPlan(ReferencePlan):
         items = [stepper.shop.item(i, UPDATE) for i, given in enumerate(present) if given]
         super().__init__(stepper.shop, [items], present, stepper.counter)
         self.stepper, self.items = stepper, items
+        self._by_index = {item.index: item for item in items}
+
+    def put(self, index: int, gradient: Any) -> None:
+        """Set the gradient of a variable."""
+        self._by_index[index].arrays["gradient"] = gradient
 
     def run(self) -> None:
         """Carry out the step in the system's order: clip, decay, update, average, count."""
