@@ -180,10 +180,11 @@ class Function:
 def _fed(x: Expression, value: Any) -> Array:
     """Return a value for an input as an array, if it can be one."""
     array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
+    broken = array.dtype.kind == "f" and x.dtype.startswith("int") and (array % 1).any()
+    if array.dtype.kind not in "fiub" or broken:
         raise TypeError(
             f"input {x.name!r} received {value!r:.80}; valid: numbers, lists or arrays of numbers "
-            f"of shape {x.static_shape}."
+            f"of shape {x.static_shape} that {x.dtype} can hold."
         )
     shape = x.static_shape
     if shape is not None and (

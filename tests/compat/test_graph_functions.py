@@ -235,6 +235,13 @@ def test_gradients_nest():
         np.testing.assert_allclose(mine[k, 0], (above - below) / (2 * step), rtol=1e-3)
 
 
+def test_inputs_of_many_shapes_keep_a_bounded_number_of_plans(x):
+    f = K.function([x], [K.sum(x)])
+    for rows in (*range(1, 50), 1, 2):
+        assert f([np.ones((rows, 3))]) == [np.float32(3 * rows)]
+    assert len(f._plans) == 32
+
+
 def test_common_parts_are_computed_once():
     x = K.placeholder((3,))
     f = K.function([x], [K.exp(x) + 1.0, K.exp(x) * 2.0])

@@ -16,6 +16,7 @@ from fastrms.compat.tf_keras_v1 import optimizers as optimizers_v1
 W, V = K.variable([1.0, 2.0], name="dense/kernel"), K.variable([3.0], name="dense/bias")
 LOSS = K.sum(W * W)
 X = K.placeholder((None, 2), name="states")
+N = K.placeholder((None,), dtype="int32", name="actions")
 Tensor = type("Tensor", (), {"__module__": "tensorflow.python.framework.ops"})
 Symbol = type("TensorVariable", (), {"__module__": "theano.tensor.var"})
 
@@ -105,6 +106,9 @@ REFUSED = {
         r"'states' received an array of shape \(1, 3\); expected \(None, 2\)",
     ),
     "an input of text": (lambda: K.function([X], [W])([["ab"]]), TypeError, "'states'"),
+    "fractions for integers": (
+        lambda: K.function([N], [N])([[0.5]]), TypeError, "'actions' .* int32",
+    ),
     "an update that is none": (lambda: K.function([], [], [W]), TypeError, "K.update"),
     "an update of another shape": (
         lambda: K.function([], [], [(W, K.zeros((3,)))])([]), ValueError, "has shape",

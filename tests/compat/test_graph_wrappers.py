@@ -477,6 +477,20 @@ def test_weights_may_be_set_before_or_after_they_exist(generation):
         assert late.get_weights()[0] == 0
 
 
+def test_the_counter_is_the_first_weight_of_keras_2_3_and_may_be_changed():
+    from fastrms.compat.keras23 import backend, optimizers
+
+    w, b, loss = problem(backend)
+    optimizer = optimizers.RMSprop(lr=0.1, decay=0.1)
+    f = trained(optimizer.get_updates(loss, [w, b]), 3, backend)
+    weights = optimizer.get_weights()
+    assert weights[0] == 3
+    weights[0] = 10
+    optimizer.set_weights(weights)
+    f([])
+    assert backend.get_value(optimizer.iterations) == 11
+
+
 def test_a_lost_counter_warns():
     w, b, loss = problem()
     optimizer = optimizers.RMSprop(decay=0.5)
