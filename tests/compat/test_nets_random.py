@@ -88,3 +88,17 @@ def test_dropout_layers_draw_the_same_masks(system):
         np.testing.assert_array_equal(found == 0, value == 0)
         np.testing.assert_allclose(found, value, rtol=3e-7, atol=1e-7)
     np.testing.assert_array_equal(call([rows, 0])[0], call([rows, 0])[0])
+
+
+@pytest.mark.parametrize(
+    ("system", "second"),
+    [("k20_tf", -0.24772531), ("k22_tf", -0.24772531), ("k23_tf", 1.0003204)],
+)
+def test_an_initialisers_own_seed_advances_where_it_did(system, second):
+    """Values seen on Keras 2.0.8, 2.2.4 and 2.3.1."""
+    glorot = module(system, "initializers").glorot_uniform(seed=3)
+    layers, models = module(system, "layers"), module(system, "models")
+    for expected in (-0.24772531, second):
+        made = layers.Dense(2, input_dim=3, kernel_initializer=glorot)
+        models.Sequential([made])
+        assert made.get_weights()[0][0, 0] == np.float32(expected)
