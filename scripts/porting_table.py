@@ -95,8 +95,8 @@ def document() -> str:
         "system, and here with its import lines changed and nothing else. Differences are the",
         "largest, divided by the largest recorded value; CPUs differ in the last bits, so they are",
         "given as bounds. The last column is the same script with its imports changed to",
-        f"tf_keras {versions['keras']} on TensorFlow {versions['tensorflow']} (`optimizers.legacy`, "
-        "graph mode).",
+        f"tf_keras {versions['keras']} on TensorFlow {versions['tensorflow']} (graph mode, its",
+        "`optimizers.legacy`).",
         "",
         f"| {' | '.join(HEAD)} |",
         "|" + "---|" * len(HEAD),

@@ -4,6 +4,7 @@ import importlib
 
 import numpy as np
 import pytest
+
 from fastrms.compat.nets.naming import NotProvided
 
 GENERATIONS = ("keras1", "keras20", "keras22", "keras23", "tf_contrib", "tf_keras_v1")
