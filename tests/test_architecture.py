@@ -50,7 +50,7 @@ FILE_LINES, FUNCTION_LINES, PARAMETERS = 300, 40, 7
 # argument and a schedule be, took more than the 2,500 lines first drawn; gradients of rows, loss
 # scaling and constraints took 800 again; tensors of other libraries that keep their memory, 180.
 # What mirrors Keras' interface around them has its own budget.
-CORE_LINES, COMPAT_LINES, SCHEDULES_LINES, SURFACE_LINES = 3940, 3000, 430, 1100
+CORE_LINES, COMPAT_LINES, SCHEDULES_LINES, SURFACE_LINES = 3940, 5600, 430, 1100
 SURFACE = tuple(
     f"fastrms/{name}.py"
     for name in (
@@ -58,6 +58,12 @@ SURFACE = tuple(
         *("subclassing", "serialization", "tracked", "overwriting", "clipping"),
     )
 )
+# The graphs of compat: nodes, rows, derivatives, plans, functions. 900 were drawn; the messages
+# that say what is valid and what to do take 150 of these. All of compat was drawn with 3,000: ten
+# generations of optimizers, their nets, their losses and loss scaling took more than was foreseen.
+ENGINE_LINES = 1060
+ENGINE = ("binding", "derivatives", "expressions", "functions", "operations", "planning")
+ENGINE += ("session", "variables")
 NOT_CORE = (
     *SURFACE,
     "compat/",
@@ -72,6 +78,8 @@ NOT_CORE = (
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
 WIDE_FUNCTIONS: dict[str, str] = {
+    "fastrms.compat.nets.layers.Dense.__init__": "Keras's constructor, argument for argument",
+    "fastrms.compat.nets.training.Training.fit": "Keras's method, argument for argument",
     "fastrms.optimizer.RMSprop.__init__": "the constructor of Keras 3.15, argument for argument",
 }
 NAME_COMPARISONS: dict[str, str] = {}
@@ -271,7 +279,9 @@ def test_budgets():
     surface = sum(n for path, n in sizes.items() if path in SURFACE)
     assert core <= CORE_LINES
     assert surface <= SURFACE_LINES
+    engine = sum(sizes[f"compat/engine/{name}.py"] for name in ENGINE)
     assert schedules <= SCHEDULES_LINES
+    assert engine <= ENGINE_LINES
     assert compat <= COMPAT_LINES
 
 
