@@ -1,0 +1,1 @@
+"""Optimizer state in and out of files: `load`, `save`, and the format-neutral `Checkpoint`."""
