@@ -158,3 +158,12 @@ def _kind_of_zip(path: Path) -> str:
     if names and all(name.endswith(".npy") for name in names):
         return "npz"
     return "keras"
+
+
+def load_source(source: Source) -> Checkpoint:
+    """Read a file of any format; every error names the file."""
+    name = sniff(source.path)
+    try:
+        return module_of(name).read(source)  # type: ignore[no-any-return]
+    except CheckpointError as error:
+        raise CheckpointError(f"{source.path}: {error}") from error

@@ -1,11 +1,11 @@
-"""Facts about the writers of files, as data: which system is which dialect, which slots stand where.
+"""Facts about the writers of files, as data: systems, their dialects, and their orders of slots.
 
 Sources: the files of each system in tests/checkpoints, and the classes of keras 1.2.2 to 3.15.1.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastrms.dialects import DIALECTS
@@ -13,29 +13,46 @@ from fastrms.dialects import DIALECTS
 
 @dataclass(frozen=True)
 class System:
-    """One row: a version as files spell it, and a key that only this system's config has."""
+    """One row: a version as files spell it, and a key that only this system's config has.
+
+    `typical` is the version that a file written for the dialect names; `prefix` stands before the
+    class name in an `.h5`; `extra` are config keys that the class writes beside the row's own.
+    """
 
     versions: str
     dialect: str
     name: str
+    typical: str = ""
     key: str = ""
+    prefix: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    scaler: str = "LossScaleOptimizer"
     name_order: bool = False  # slots stand in the order of the variables' sorted names
     late: bool = False  # other optimizers' slots are interleaved per variable
 
 
 # The first row whose version matches and whose key the config has.
+_NEW = {"jit_compile": False, "is_legacy_optimizer": False}
 SYSTEMS = (
-    System(r"1\.", "keras-1", "Keras", name_order=True),
-    System(r"2\.0\.\d+-tf", "tf-contrib", "tf.contrib.keras"),
-    System(r"2\..*-tf", "tf-keras-v2", "tf.keras", key="learning_rate"),
-    System(r"2\..*-tf", "tf-keras-v1", "tf.keras"),
-    System(r"2\.0\.", "keras-2.0", "Keras"),
-    System(r"2\.[12]\.", "keras-2.2", "Keras"),
-    System(r"2\.3\.", "keras-2.3", "Keras"),
-    System(r"2\.10\.", "tf-keras-2.10-experimental", "tf.keras", key="jit_compile", late=True),
-    System(r"2\.1[1-9]\.", "tf-keras-2.11", "tf.keras", key="jit_compile", late=True),
-    System(r"2\.", "tf-keras-v2", "tf.keras"),
-    System(r"3\.", "keras-3", "Keras", late=True),
+    System(r"1\.", "keras-1", "Keras", "1.2.2", name_order=True),
+    System(r"2\.0\.\d+-tf", "tf-contrib", "tf.contrib.keras", "2.0.6-tf"),
+    System(r"2\..*-tf", "tf-keras-v2", "tf.keras", "2.2.4-tf", key="learning_rate"),
+    System(r"2\..*-tf", "tf-keras-v1", "tf.keras", "2.2.4-tf"),
+    System(r"2\.0\.", "keras-2.0", "Keras", "2.0.8"),
+    System(r"2\.[12]\.", "keras-2.2", "Keras", "2.2.4"),
+    System(r"2\.3\.", "keras-2.3", "Keras", "2.3.1"),
+    System(
+        *(r"2\.10\.", "tf-keras-2.10-experimental", "tf.keras", "2.10.0", "jit_compile"),
+        extra={"jit_compile": False},
+        late=True,
+    ),
+    System(
+        *(r"2\.1[1-9]\.", "tf-keras-2.11", "tf.keras", "2.12.0", "jit_compile", "Custom>", _NEW),
+        scaler="LossScaleOptimizerV3",
+        late=True,
+    ),
+    System(r"2\.", "tf-keras-v2", "tf.keras", "2.10.0"),
+    System(r"3\.", "keras-3", "Keras", "3.15.1", late=True),
 )
 UNKNOWN = System(r"", "", "unknown")
 
@@ -98,3 +115,9 @@ def present_slots(config: Mapping[str, Any], order: tuple[str, ...]) -> tuple[st
         "gradient_accumulator": bool(config.get("gradient_accumulation_steps")),
     }
     return tuple(name for name in order if switches.get(name))
+
+
+def named(dialect: str | None) -> System | None:
+    """Return the last row of a dialect, the one that new files are written as."""
+    found = [row for row in SYSTEMS if row.dialect == dialect]
+    return found[-1] if found else None

@@ -1,0 +1,258 @@
+"""`model.save('x.h5')` of every Keras: one group of model weights, one of optimizer weights."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastrms.checkpoint import keras_weights
+from fastrms.checkpoint.atomic import replacing
+from fastrms.checkpoint.document import Checkpoint
+from fastrms.checkpoint.isolation import Tree, read_tree, require_h5py
+from fastrms.checkpoint.jsons import parsed
+from fastrms.checkpoint.keras_own import aligned, own_of, put_own
+from fastrms.checkpoint.keras_state import Entry, Found, assemble, disassemble, require_system
+from fastrms.checkpoint.registry import Source
+from fastrms.checkpoint.tables import UNTRAINED, System
+from fastrms.dialects import DIALECTS
+from fastrms.errors import CheckpointError
+
+_MOST_ATTRIBUTE = 64512  # HDF5 keeps no larger attribute in an object's header
+
+
+def read(source: Source) -> Checkpoint:
+    """Read an HDF5 file of any Keras."""
+    tree = read_tree(str(source.path), source.trusted)
+    if "/optimizer/vars" in tree.groups or "/layers" in tree.groups:
+        return keras_weights.from_tree(tree, source)
+    if "/_layer_checkpoint_dependencies" in tree.groups:
+        return keras_weights.from_tree(tree, source)
+    found = _found(tree)
+    found.own = own_of(tree.groups[""])
+    return assemble(found, source)
+
+
+def _found(tree: Tree) -> Found:
+    """Return what the groups and attributes of an `.h5` hold."""
+    root = tree.groups[""]
+    home = "/model_weights" if "/model_weights" in tree.groups else ""
+    if "/optimizer_weights" not in tree.groups and "layer_names" not in tree.groups[home]:
+        raise CheckpointError("the HDF5 file is none of Keras's: it has no layers and no slots.")
+    notes: list[str] = []
+    weights = _weights(tree, home, notes)
+    training = root.get("training_config")
+    config = parsed(training, "training_config") if training is not None else {}
+    model = root.get("model_config")
+    frozen = _frozen(parsed(model, "model_config")) if model is not None else set()
+    trained = [e for e in weights if not e.name.partition(":")[0].endswith(UNTRAINED)]
+    trained = [e for e in trained if e.dtype[:2] in ("fl", "bf")]
+    thawed = [e for e in trained if not frozen & set(re.split(r"[/:]", e.name))]
+    thawed = [e for e in thawed if not any(e.name.startswith(f"{name}_") for name in frozen)]
+    version, backend = root.get("keras_version"), root.get("backend")
+    return Found(
+        format="h5",
+        entries=_entries(tree, "/optimizer_weights", notes),
+        optimizer=config.get("optimizer_config"),
+        version=version if isinstance(version, str) else None,
+        backend=backend if isinstance(backend, str) else None,
+        weights=weights,
+        trained=[thawed, trained],
+        notes=notes,
+    )
+
+
+def names_of(attributes: dict[str, Any], name: str, where: str) -> list[str] | None:
+    """Return a list attribute, put together where Keras split it; None where there is none."""
+    parts = [attributes[name]] if name in attributes else []
+    numbers = [int(k[len(name) :]) for k in attributes if re.fullmatch(rf"{name}\d+", k)]
+    if sorted(numbers) != list(range(len(numbers))) or (parts and numbers):
+        raise CheckpointError(
+            f"{where}: the parts of {name} are numbered {sorted(numbers)}; valid: 0, 1, 2, ... "
+            "without a gap. The file is damaged."
+        )
+    parts += [attributes[f"{name}{i}"] for i in range(len(numbers))]
+    if not parts:
+        return None
+    names = [n for part in parts for n in (part if isinstance(part, list) else [part])]
+    for given in names:
+        if not isinstance(given, str):
+            raise CheckpointError(f"{where}: {name} is {given.get('odd')}; valid: UTF-8 texts.")
+        steps = given.split("/")
+        if any(step in ("", ".", "..") for step in steps):
+            raise CheckpointError(
+                f"{where}: the name {given!r} is not a plain path inside its group; refused."
+            )
+    if len(set(names)) != len(names):
+        raise CheckpointError(f"{where}: {name} has a name twice; the file is damaged.")
+    return names
+
+
+def _entries(tree: Tree, group: str, notes: list[str]) -> list[Entry]:
+    """Return the arrays of a group in the order of its `weight_names`."""
+    if group not in tree.groups:
+        return []
+    names = names_of(tree.groups[group], "weight_names", group)
+    inside = [path for path in (*tree.arrays, *tree.odd) if path.startswith(f"{group}/")]
+    if names is None:
+        if inside:
+            raise CheckpointError(f"{group} has arrays but no weight_names: no order is known.")
+        return []
+    extra = len(inside) - len(names)
+    if extra > 0 and group == "/optimizer_weights":
+        notes.append(f"{extra} arrays in {group} are not in weight_names and were left out.")
+    return [entry_of(tree, f"{group}/{name}", name) for name in names]
+
+
+def entry_of(tree: Tree, path: str, name: str) -> Entry:
+    """Return one array, or raise what stands in its place."""
+    if path in tree.arrays:
+        return Entry(name, tree.arrays[path], tree.dtypes[path])
+    what = "a group" if path in tree.groups else f"{tree.odd.get(path, 'not there')}"
+    raise CheckpointError(
+        f"{path} is {what}; expected an array of float16, float32, float64, bfloat16 or integers."
+    )
+
+
+def _weights(tree: Tree, home: str, notes: list[str]) -> list[Entry]:
+    """Return the model's weights in the order of its layers."""
+    weights: list[Entry] = []
+    for layer in names_of(tree.groups[home], "layer_names", home or "/") or []:
+        group = f"{home}/{layer}"
+        if group not in tree.groups:
+            raise CheckpointError(f"{group} is named in layer_names but is not there.")
+        weights += _entries(tree, group, notes)
+    top = f"{home}/top_level_model_weights"
+    if top in tree.groups:
+        weights += _entries(tree, top, notes)
+    taken: set[str] = set()
+    for i, entry in enumerate(weights):
+        if entry.name in taken:
+            weights[i] = entry._replace(name=f"{entry.name}#{i}")
+        taken.add(weights[i].name)
+    return weights
+
+
+def _frozen(value: Any) -> set[str]:
+    """Return the names of the layers that a model's config calls not trainable."""
+    found: set[str] = set()
+    if isinstance(value, dict):
+        if value.get("trainable") is False and isinstance(value.get("name"), str):
+            found.add(value["name"])
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            found |= _frozen(inner)
+    return found
+
+
+def lost(checkpoint: Checkpoint) -> list[str]:
+    """Name what an `.h5` of the checkpoint's dialect cannot hold."""
+    system = require_system(checkpoint, "h5")
+    order = DIALECTS[system.dialect].weights.order
+    found = []
+    if checkpoint.loss_scale and "learning_rate" not in order:
+        kept = {k: v for k, v in checkpoint.loss_scale.items() if k in ("scale", "counter")}
+        if any(v is not None for v in kept.values()):
+            found.append(f"the loss scale {kept}: {system.name}'s .h5 has no place for it")
+    counts = "iterations" in order or checkpoint.rule != "RMSprop"
+    if not counts and checkpoint.iterations:
+        found.append(
+            f"iterations={checkpoint.iterations}: the .h5 of {system.dialect} has no counter"
+        )
+    return found
+
+
+def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> None:
+    """Write an `.h5`, or put the state into a copy of an existing one."""
+    require_h5py()
+    import h5py
+
+    system = require_system(checkpoint, "h5")
+    if template is not None:
+        known = read(Source(template))
+        checkpoint = aligned(checkpoint, known, str(template))
+        system = require_system(known, "h5")
+    with replacing(path) as file:
+        if template is not None:
+            file.write(template.read_bytes())
+        with h5py.File(file, "r+" if template is not None else "w") as h5:
+            if template is None:
+                _put_model(h5, checkpoint, system)
+                put_own(h5.attrs, checkpoint)
+            else:
+                for part in [name for name in h5.attrs if re.fullmatch(r"fastrms\d+", name)]:
+                    del h5.attrs[part]
+            _put_config(h5, checkpoint, system)
+            if checkpoint.slots or checkpoint.iterations is not None:
+                h5.pop("optimizer_weights", None)
+                group = h5.create_group("optimizer_weights")
+                put_entries(group, list(disassemble(checkpoint, system)))
+
+
+def _put_model(h5: Any, checkpoint: Checkpoint, system: System) -> None:
+    """Write version, backend and the model's weights, without an architecture."""
+    same = checkpoint.writer.system == system.name
+    version = checkpoint.writer.version if same else None
+    h5.attrs["keras_version"] = np.bytes_(version or system.typical)
+    if checkpoint.writer.backend or not system.name_order:
+        h5.attrs["backend"] = np.bytes_(checkpoint.writer.backend or "tensorflow")
+    home = h5.create_group("model_weights")
+    put_names(home.attrs, "layer_names", ["weights"] if checkpoint.weights else [])
+    if checkpoint.weights:
+        dtypes = {v.name: v.dtype for v in checkpoint.variables}
+        entries = [
+            Entry(f"w{i}", a, dtypes[n] if dtypes.get(n) == "bfloat16" else a.dtype.name)
+            for i, (n, a) in enumerate(checkpoint.weights.items())
+        ]
+        put_entries(home.create_group("weights"), entries)
+
+
+def _put_config(h5: Any, checkpoint: Checkpoint, system: System) -> None:
+    """Put the optimizer's class and config into `training_config`."""
+    if checkpoint.rule == "none":
+        return
+    old = h5.attrs.get("training_config")
+    config = parsed(old, "training_config") if old is not None else {}
+    optimizer: dict[str, Any] = {
+        "class_name": system.prefix + checkpoint.rule,
+        "config": {**system.extra, **checkpoint.config},
+    }
+    if checkpoint.loss_scale is not None:
+        optimizer = {"class_name": system.scaler, "config": scaler_config(checkpoint, optimizer)}
+    config["optimizer_config"] = optimizer
+    h5.attrs["training_config"] = np.bytes_(json.dumps(config).encode())
+
+
+def scaler_config(checkpoint: Checkpoint, inner: dict[str, Any]) -> dict[str, Any]:
+    """Return the config of a LossScaleOptimizer around an optimizer's."""
+    state = checkpoint.loss_scale or {}
+    initial, growth = state.get("initial_scale"), state.get("growth_steps")
+    return {
+        "inner_optimizer": inner,
+        "initial_scale": 2.0**15 if initial is None else initial,
+        "dynamic_growth_steps": 2000 if growth is None else growth,
+    }
+
+
+def put_names(attributes: Any, name: str, names: list[str]) -> None:
+    """Write a list attribute as bytes, in numbered parts where it is too long for one."""
+    data = [n.encode() for n in names]
+    if not data:
+        attributes[name] = np.zeros(0)
+        return
+    widest = max(map(len, data))
+    step = max(1, _MOST_ATTRIBUTE // max(1, widest))
+    if len(data) <= step:
+        attributes[name] = np.array(data, f"S{widest}")
+        return
+    for number, first in enumerate(range(0, len(data), step)):
+        attributes[f"{name}{number}"] = np.array(data[first : first + step], f"S{widest}")
+
+
+def put_entries(group: Any, entries: list[Entry]) -> None:
+    """Write arrays under their names, and the names in order."""
+    put_names(group.attrs, "weight_names", [entry.name for entry in entries])
+    for entry in entries:
+        keras_weights.put(group, entry.name, entry)

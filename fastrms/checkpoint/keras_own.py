@@ -1,0 +1,111 @@
+"""What files written here say beside Keras's own groups, and fitting a state to an existing file.
+
+The attribute `fastrms` of the root keeps what Keras's layouts have no place for: the variables'
+names and dtypes, and which of them have which slots. Keras does not look at it.
+"""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fastrms.checkpoint.document import Checkpoint, Variable, Writer
+from fastrms.checkpoint.jsons import parsed
+from fastrms.errors import CheckpointError
+
+_PART = 60000
+
+
+def put_own(attributes: Any, checkpoint: Checkpoint) -> None:
+    """Write the attribute, in numbered parts where it is long."""
+    own = {
+        "dialect": checkpoint.dialect,
+        "rule": checkpoint.rule,
+        "writer": list(checkpoint.writer),
+        "iterations": checkpoint.iterations,
+        "variables": [[v.name, list(v.shape), v.dtype] for v in checkpoint.variables],
+        "slots": {k: [a is not None for a in column] for k, column in checkpoint.slots.items()},
+        "weights": list(checkpoint.weights),
+    }
+    data = json.dumps(own).encode()
+    for number, first in enumerate(range(0, len(data), _PART)):
+        attributes[f"fastrms{number}"] = np.bytes_(data[first : first + _PART])
+
+
+def own_of(attributes: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the attribute's content, or None in files of others."""
+    parts: list[str] = []
+    while isinstance(part := attributes.get(f"fastrms{len(parts)}"), str):
+        parts.append(part)
+    return parsed("".join(parts), "the attribute fastrms") if parts else None
+
+
+def variables_of(own: dict[str, Any]) -> list[Variable]:
+    """Return the variables that the attribute names."""
+    found = own.get("variables")
+    if not isinstance(found, list):
+        raise _damaged()
+    result = []
+    for item in found:
+        match item:
+            case [str(name), list(shape), str(dtype)] if all(type(n) is int for n in shape):
+                result.append(Variable(name, tuple(shape), dtype))
+            case _:
+                raise _damaged()
+    return result
+
+
+def columns_of(own: dict[str, Any], arrays: list[Any]) -> dict[str, list[Any]]:
+    """Return slots as columns, from the arrays in the order of the attribute's slots."""
+    found, rest, result = own.get("slots"), list(arrays), {}
+    if not isinstance(found, dict) or not all(isinstance(c, list) for c in found.values()):
+        raise _damaged()
+    if sum(map(bool, [flag for column in found.values() for flag in column])) != len(rest):
+        raise CheckpointError(
+            f"the file has {len(rest)} slot arrays, but says of itself that it has others."
+        )
+    for slot, column in found.items():
+        result[slot] = [rest.pop(0) if flag else None for flag in column]
+    return result
+
+
+def writer_of(own: dict[str, Any]) -> Writer:
+    """Return who wrote the state first."""
+    match own.get("writer"):
+        case [str(system), str() | None as version, str() | None as backend]:
+            return Writer(system, version, backend)
+    raise _damaged()
+
+
+def _damaged() -> CheckpointError:
+    """Build the error of an attribute that does not say what it should."""
+    return CheckpointError("the attribute fastrms is damaged.")
+
+
+def plain(name: str) -> str:
+    """Return a variable's name without what systems put around it."""
+    return name.partition(":")[0]
+
+
+def aligned(checkpoint: Checkpoint, known: Checkpoint, where: str) -> Checkpoint:
+    """Return a checkpoint in the order and under the names of an existing file's variables."""
+    ours, theirs = checkpoint.variables, known.variables
+    names = [plain(v.name) for v in ours]
+    order = list(range(len(ours)))
+    if set(names) == {plain(v.name) for v in theirs} and len(ours) == len(theirs):
+        order = [names.index(plain(v.name)) for v in theirs]
+    if [ours[i].shape for i in order] != [v.shape for v in theirs]:
+        raise CheckpointError(
+            f"the template {where} trains {[(v.name, v.shape) for v in theirs][:8]}, the state is "
+            f"of {[(v.name, v.shape) for v in ours][:8]}; give a template of the same model."
+        )
+    if known.dialect != checkpoint.dialect:
+        raise CheckpointError(
+            f"the template {where} is of the dialect {known.dialect!r}, the state of "
+            f"{checkpoint.dialect!r}; use checkpoint.convert({known.dialect!r}) first."
+        )
+    slots = {name: [column[i] for i in order] for name, column in checkpoint.slots.items()}
+    return replace(
+        checkpoint, variables=theirs, slots=slots, weights=known.weights, notes=[*checkpoint.notes]
+    )

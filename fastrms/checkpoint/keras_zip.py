@@ -1,0 +1,196 @@
+"""`.keras` of Keras 3 and tf.keras 2.12, and its directory form: a config beside the weights."""
+
+import json
+import os
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fastrms.checkpoint import keras_shards, keras_weights
+from fastrms.checkpoint.atomic import replacing
+from fastrms.checkpoint.document import Checkpoint
+from fastrms.checkpoint.hdf5_limits import FREE, RATIO
+from fastrms.checkpoint.isolation import read_tree, require_h5py
+from fastrms.checkpoint.jsons import parsed
+from fastrms.checkpoint.keras_h5 import lost as lost_in_h5
+from fastrms.checkpoint.keras_h5 import scaler_config
+from fastrms.checkpoint.keras_own import aligned
+from fastrms.checkpoint.keras_state import Found
+from fastrms.checkpoint.registry import Source
+from fastrms.checkpoint.tables import System
+from fastrms.errors import CheckpointError
+
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+_MODULES = {"keras-3": "keras.optimizers", "tf-keras-2.11": "keras.optimizers.experimental"}
+
+
+def read(source: Source) -> Checkpoint:
+    """Read a `.keras`, zipped or as a folder."""
+    if source.path.is_dir():
+        return _read_folder(source)
+    with opened(source.path) as archive:
+        if WEIGHTS not in archive.namelist():
+            raise CheckpointError(f"the zip archive has no {WEIGHTS}: it is no .keras file.")
+        config = _json(archive, CONFIG)
+        metadata = _json(archive, METADATA)
+        number = os.memfd_create("weights")
+        try:
+            with archive.open(WEIGHTS) as member, open(number, "wb", closefd=False) as copy:
+                while part := member.read(1 << 20):
+                    copy.write(part)
+            tree = read_tree(f"/proc/self/fd/{number}", source.trusted)
+        except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"the member {WEIGHTS} is damaged ({error}).") from error
+        finally:
+            os.close(number)
+    return keras_weights.from_tree(tree, source, _found("keras", config, metadata), config)
+
+
+def _read_folder(source: Source) -> Checkpoint:
+    """Read the directory form."""
+    texts = [source.path / name for name in (CONFIG, METADATA)]
+    config, metadata = (
+        parsed(t.read_bytes(), t.name) if t.is_file() and _small(t) else {} for t in texts
+    )
+    found = _found("kdir", config, metadata)
+    weights = source.path / WEIGHTS
+    if not weights.is_file():
+        shards = replace(source, path=source.path / "model.weights.json")
+        return keras_weights.from_tree(keras_shards.tree_of(shards), source, found, config)
+    tree = read_tree(str(weights), source.trusted)
+    return keras_weights.from_tree(tree, source, found, config)
+
+
+def _small(path: Path) -> bool:
+    """Tell that a text is one to read, or raise."""
+    if path.stat().st_size > 64 << 20:
+        raise CheckpointError(f"{path.name} is larger than 64 MiB.")
+    return True
+
+
+def _found(form: str, config: dict[str, Any], metadata: dict[str, Any]) -> Found:
+    """Return what config and metadata say."""
+    compiled = config.get("compile_config")
+    optimizer = compiled.get("optimizer") if isinstance(compiled, dict) else None
+    notes = []
+    if isinstance(optimizer, str):  # compiled by name, never built
+        optimizer = {"class_name": optimizer, "config": {}}
+    if not isinstance(optimizer, dict):
+        optimizer = None
+        notes.append("the config names no optimizer (Keras 3 loads such a file with a fresh one).")
+    version = metadata.get("keras_version")
+    version = version if isinstance(version, str) else None
+    module = str((optimizer or {}).get("module"))
+    backend = "torch" if ".torch." in module else None
+    return Found(form, [], optimizer, version, backend, notes=notes)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an archive whose members are all what they should be, or raise."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _require_honest(archive, path.stat().st_size)
+            yield archive
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OverflowError, RuntimeError) as error:
+        raise CheckpointError(f"the zip archive is damaged ({error}).") from error
+
+
+def _require_honest(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse members that repeat, hide, lead elsewhere, overlap or expand beyond measure."""
+    names = archive.namelist()
+    if len(set(names)) != len(names):
+        raise CheckpointError("the zip archive has two members of one name; refused.")
+    if sum(member.compress_size for member in archive.infolist()) > size:
+        raise CheckpointError("the zip archive's members claim more bytes than it has; refused.")
+    for member in archive.infolist():
+        name = member.filename
+        problem = ""
+        if member.flag_bits & 1:
+            problem = "is encrypted"
+        elif stat.S_ISLNK(member.external_attr >> 16):
+            problem = "is a link"
+        elif name.startswith("/") or "\\" in name or ":" in name or ".." in name.split("/"):
+            problem = "leads out of the archive"
+        elif member.file_size > max(FREE, RATIO * member.compress_size):
+            problem = f"claims {member.file_size} bytes, but {member.compress_size} are stored"
+        if problem:
+            raise CheckpointError(f"the zip archive's member {name[:80]!r} {problem}; refused.")
+
+
+def _json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
+    """Return a member's JSON; an absent one is empty."""
+    if name not in archive.namelist():
+        return {}
+    if archive.getinfo(name).file_size > 64 << 20:
+        raise CheckpointError(f"the member {name} is larger than 64 MiB.")
+    return parsed(archive.read(name), name)
+
+
+def lost(checkpoint: Checkpoint) -> list[str]:
+    """Name what a `.keras` of the checkpoint's dialect cannot hold."""
+    keras_weights.own_system(checkpoint, ".keras")
+    return lost_in_h5(checkpoint)
+
+
+def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> None:
+    """Write a `.keras`, or put the state into a copy of an existing one."""
+    require_h5py()
+    system = keras_weights.own_system(checkpoint, ".keras")
+    metadata: dict[str, Any] = {"keras_version": _version(checkpoint, system), "date_saved": ""}
+    config: dict[str, Any] = {}
+    with replacing(path) as file, tempfile.TemporaryFile(dir=path.parent) as weights:
+        if template is not None:
+            checkpoint = aligned(checkpoint, read(Source(template)), str(template))
+            with opened(template) as old:
+                config, metadata = _json(old, CONFIG), _json(old, METADATA)
+                weights.write(old.read(WEIGHTS))
+        compiled = config.get("compile_config")
+        optimizer = _optimizer(checkpoint, system)
+        config["compile_config"] = {**(compiled or {}), "optimizer": optimizer}
+        keras_weights.put_state(weights, checkpoint, system, template is None)
+        _pack(file, {METADATA: metadata, CONFIG: config}, weights)
+
+
+def _version(checkpoint: Checkpoint, system: System) -> str:
+    """Return the version to write: the writer's own, if it wrote such files."""
+    same = checkpoint.writer.system == system.name and checkpoint.writer.version
+    return (same and checkpoint.writer.version) or system.typical
+
+
+def _optimizer(checkpoint: Checkpoint, system: System) -> dict[str, Any] | None:
+    """Return the optimizer's entry in `compile_config`."""
+    if checkpoint.rule == "none":
+        return None
+    module = _MODULES[system.dialect]
+    optimizer = {
+        "module": module,
+        "class_name": checkpoint.rule,
+        "config": {**system.extra, **checkpoint.config},
+        "registered_name": None,
+    }
+    if checkpoint.loss_scale is None:
+        return optimizer
+    config = scaler_config(checkpoint, optimizer)
+    scaler = {**optimizer, "class_name": system.scaler, "config": config}
+    return {**scaler, "module": _MODULES["keras-3"]} if module == _MODULES["keras-3"] else scaler
+
+
+def _pack(file: BinaryIO, texts: dict[str, Any], weights: Any) -> None:
+    """Write the three members as Keras does: stored, the weights last."""
+    with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
+        for name, content in texts.items():
+            archive.writestr(zipfile.ZipInfo(name), json.dumps(content))
+        weights.seek(0)
+        member = zipfile.ZipInfo(WEIGHTS)
+        member.file_size = os.fstat(weights.fileno()).st_size
+        with archive.open(member, "w") as target:
+            while part := weights.read(1 << 20):
+                target.write(part)
