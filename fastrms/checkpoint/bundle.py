@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fastrms.checkpoint import wire
 from fastrms.checkpoint.atomic import replacing
+from fastrms.checkpoint.brain import narrowed
 from fastrms.checkpoint.checksum import crc32c, masked
 from fastrms.checkpoint.leveldb import read_table, write_table
 from fastrms.checkpoint.tensors import (
@@ -25,7 +26,6 @@ from fastrms.checkpoint.tensors import (
     decode,
     encode_text,
     in_memory,
-    narrowed,
     place,
     read_entry,
     read_extents,
@@ -87,6 +87,10 @@ class Bundle(Mapping[str, Array]):
                 f"the tensors claim {claimed} bytes together, the data files have {total}; the "
                 "index is damaged."
             )
+
+    def dtype(self, name: str) -> str:
+        """Return the name of a tensor's dtype, or `type 99` for one that is not readable."""
+        return _name_of(self.entries[name])
 
     def _shard(self, number: int) -> Path:
         """Return the path of one data file."""
@@ -150,6 +154,11 @@ def _size_of(path: Path) -> int:
         ) from None
 
 
+def _name_of(entry: Entry) -> str:
+    """Return the name of an entry's dtype."""
+    return DTYPES.get(entry.dtype, f"type {entry.dtype}")
+
+
 class OldFile(Mapping[str, Array]):
     """A checkpoint of TensorFlow's first format: one file, values inside the table.
 
@@ -180,6 +189,10 @@ class OldFile(Mapping[str, Array]):
             extents = read_extents(found.get(2, [memoryview(b"")])[-1])
             data = found.get(3, [memoryview(b"")])[-1]
             self._parts.setdefault(wire.text(found, 1), []).append((extents, data))
+
+    def dtype(self, name: str) -> str:
+        """Return the name of a tensor's dtype, or `type 99` for one that is not readable."""
+        return _name_of(self.entries[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -240,9 +253,10 @@ def _stored(dtype: str, value: Any, name: str) -> tuple[Any, Entry]:
         raw, checksum = encode_text(value)
         return raw, Entry(NUMBERS[dtype], (), checksum=checksum)
     array = np.asarray(value)
-    flat = narrowed(array) if dtype == BFLOAT16 else array.astype(dtype, casting="safe", copy=False)
+    flat = (
+        narrowed(array, repr(name))
+        if dtype == BFLOAT16
+        else array.astype(dtype, casting="safe", copy=False)
+    )
     octets = np.ascontiguousarray(flat).reshape(-1).view(np.uint8)
     return octets, Entry(NUMBERS[dtype], array.shape, checksum=masked(crc32c(octets)))
-
-
-__all__ = ["DTYPES", "Bundle", "OldFile", "write_bundle"]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.checkpoint import wire
+from fastrms.checkpoint.brain import widened
 from fastrms.checkpoint.checksum import crc32c, masked
 from fastrms.errors import CheckpointError
 
@@ -194,39 +195,6 @@ def encode_text(text: bytes) -> tuple[bytes, int]:
     return wire.as_varint(len(text)) + tail, masked(crc32c(tail, crc))
 
 
-def widened(halves: Array) -> Array:
-    """Return bfloat16 numbers, given as 16-bit patterns, as the equal float32 numbers.
-
-    Examples
-    --------
-    >>> widened(np.array([0x3F80], np.uint16))
-    array([1.], dtype=float32)
-    """
-    return (halves.astype(np.uint32) << np.uint32(16)).view(np.float32)
-
-
-def narrowed(values: Array) -> Array:
-    """Return the 16-bit patterns of float32 numbers that are exact in bfloat16.
-
-    Raises
-    ------
-    CheckpointError
-        A number would change.
-
-    Examples
-    --------
-    >>> int(narrowed(np.array([1.0], np.float32))[0]) == 0x3F80
-    True
-    """
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    if np.any(bits & np.uint32(0xFFFF)):
-        raise CheckpointError(
-            "a value is not exact in bfloat16, the variable's dtype; round it first, or declare "
-            "the variable as float32."
-        )
-    return (bits >> np.uint32(16)).astype(np.uint16)
-
-
 def place(extents: Extents, shape: tuple[int, ...], name: str) -> tuple[slice, ...]:
     """Return the part of an array that a slice names.
 
@@ -252,7 +220,7 @@ def slice_key(name: str, extents: Extents) -> bytes:
     Examples
     --------
     >>> slice_key("a", ((0, 2),)).hex()
-    '006100010101808' + '2'
+    '0061000101018082'
     """
     numbers = b"".join(_ordered(wire.signed(n)) for extent in extents for n in extent)
     raw = name.encode().replace(b"\0", b"\0\xff")
