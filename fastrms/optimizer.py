@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from fastrms.arguments import Default, Settings, settle
 from fastrms.dialects import Dialect, get_dialect
 from fastrms.errors import StateError, VariableError
-from fastrms.portable import Portable
 from fastrms.rates import Rate, called
+from fastrms.savable import Savable
 from fastrms.stepper import Stepper
 from fastrms.variables import Variables, as_trees, collect, paired
 from fastrms.weights import Core, undecayed
@@ -31,7 +31,7 @@ def _automatic_name(row: Dialect) -> str:
 _LEFT_OUT: dict[str, Any] = {name: Default(value) for name, value in vars(Settings()).items()}
 
 
-class RMSprop(Portable):
+class RMSprop(Savable):
     """RMSprop on NumPy arrays, updated in place, in the arithmetic of a chosen system.
 
     With ``g`` the gradient and all operations in the variable's dtype, ``keras-3`` computes::

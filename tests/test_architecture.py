@@ -27,7 +27,7 @@ FLOORS = (
     ("facts", ("dialects.*", "schedules.*", "threads", "reference")),
     ("memory", ("rates", "arguments", "hyper", "variables", "state")),
     ("step", ("work", "plan", "engines", "stepper")),
-    ("optimizer", ("locks", "weights", "portable", "checkpoint.*", "optimizer", "jit")),
+    ("optimizer", ("locks", "weights", "portable", "checkpoint.*", "savable", "optimizer", "jit")),
     ("front door", ("__init__",)),
     ("programs", ("cli", "__main__", "demo.*")),
     ("roof", ("compat.*",)),

@@ -1,1 +1,4 @@
-"""Optimizer state in and out of files: `load`, `save`, and the format-neutral `Checkpoint`."""
+"""Optimizer state in and out of files: see `fastrms.load`, `fastrms.save`, `fastrms.Checkpoint`.
+
+Nothing is imported here, so that `import fastrms` stays cheap.
+"""

@@ -1,12 +1,15 @@
 """`Checkpoint`: what any file says about an optimizer, in one vocabulary, checked once."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from fastrms.checkpoint.converting import MARK, converted
+from fastrms.checkpoint.health import suspicions
+from fastrms.checkpoint.resuming import optimizer_of
 from fastrms.dialects import DIALECTS
 from fastrms.errors import CheckpointError
 
@@ -98,6 +101,77 @@ class Checkpoint:
             )
         self.notes.extend(n for n in suspicions(self) if n not in self.notes)
 
+    @property
+    def report(self) -> list[str]:
+        """What `convert` said will differ from now on."""
+        return [note.removeprefix(MARK) for note in self.notes if note.startswith(MARK)]
+
+    def optimizer(self, variables: Any = None, dialect: Any = None, **hyper: Any) -> Any:
+        """Return an optimizer that goes on from this state.
+
+        Parameters
+        ----------
+        variables : list or (nested) dict of numpy.ndarray, optional
+            The arrays to train, of the file's shapes: a dictionary is matched by the file's names
+            (or the ends of their paths) and may name a part, a list by order. By default copies
+            of the file's weights; `trainable_variables` returns them. None is changed here.
+        dialect : str, optional
+            Another dialect to go on in: `convert` is used.
+        **hyper
+            Hyperparameters that the file lacks, or that take the place of the file's.
+
+        Returns
+        -------
+        fastrms.RMSprop
+
+        Raises
+        ------
+        CheckpointError
+            The state is another optimizer's, or does not fit the variables or hyperparameters.
+
+        Examples
+        --------
+        >>> import numpy as np, fastrms
+        >>> w = np.ones(2)
+        >>> first = fastrms.RMSprop(learning_rate=0.1)
+        >>> first.apply([np.ones(2)], [w])
+        >>> second = first.checkpoint().optimizer()
+        >>> second.iterations, second.learning_rate
+        (1, 0.1)
+        """
+        return optimizer_of(self, variables, dialect, hyper)
+
+    def convert(self, dialect: str, lossy: bool = False) -> "Checkpoint":
+        """Return the same state in the terms of another dialect.
+
+        Parameters
+        ----------
+        dialect : str
+            The dialect's name.
+        lossy : bool
+            Whether what the dialect cannot hold is dropped, and what needs rounding rounded.
+
+        Returns
+        -------
+        Checkpoint
+            Its `report` says what will differ from now on.
+
+        Raises
+        ------
+        CheckpointError
+            The dialect cannot hold the state exactly, and `lossy` is false.
+
+        Examples
+        --------
+        >>> import numpy as np, fastrms
+        >>> optimizer = fastrms.RMSprop(dialect="keras-2.3")
+        >>> optimizer.build([np.ones(2)])
+        >>> optimizer.checkpoint().convert("keras-3").report[0]
+        'keras-2.3 to keras-3: epsilon stands inside the square root, no longer outside.'
+        """
+        converted_state: Checkpoint = converted(self, dialect, lossy)
+        return converted_state
+
     def __repr__(self) -> str:
         slots = ", ".join(self.slots) or "no slots"
         return (
@@ -168,16 +242,3 @@ def require_plain(value: Any, where: str, depth: int = 0) -> None:
         raise CheckpointError(f"{where} is {value!r}; valid: finite numbers. The file is damaged.")
     elif not isinstance(value, str | int | float | None):
         raise CheckpointError(f"{where} is of type {type(value).__name__}; valid: plain data.")
-
-
-def suspicions(checkpoint: Checkpoint) -> Iterator[str]:
-    """Name values in slots that no run in good health has."""
-    for slot, arrays in checkpoint.slots.items():
-        for variable, array in zip(checkpoint.variables, arrays, strict=True):
-            if array is None or not array.size:
-                continue
-            low, high = float(array.min()), float(array.max())
-            if not (math.isfinite(low) and math.isfinite(high)):
-                yield f"slot {slot!r} of variable {variable.name!r} holds NaN or infinity."
-            elif low < 0 and slot == "velocity":
-                yield f"slot {slot!r} of variable {variable.name!r} holds negative mean squares."

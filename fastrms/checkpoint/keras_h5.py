@@ -13,7 +13,14 @@ from fastrms.checkpoint.document import Checkpoint
 from fastrms.checkpoint.isolation import Tree, read_tree, require_h5py
 from fastrms.checkpoint.jsons import parsed
 from fastrms.checkpoint.keras_own import aligned, own_of, put_own
-from fastrms.checkpoint.keras_state import Entry, Found, assemble, disassemble, require_system
+from fastrms.checkpoint.keras_state import (
+    Entry,
+    Found,
+    assemble,
+    disassemble,
+    require_system,
+    written,
+)
 from fastrms.checkpoint.registry import Source
 from fastrms.checkpoint.tables import UNTRAINED, System
 from fastrms.dialects import DIALECTS
@@ -172,6 +179,9 @@ def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> N
     system = require_system(checkpoint, "h5")
     if template is not None:
         known = read(Source(template))
+        if known.format == "weights.h5":
+            keras_weights.write(path, checkpoint, template)
+            return
         checkpoint = aligned(checkpoint, known, str(template))
         system = require_system(known, "h5")
     with replacing(path) as file:
@@ -180,7 +190,7 @@ def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> N
         with h5py.File(file, "r+" if template is not None else "w") as h5:
             if template is None:
                 _put_model(h5, checkpoint, system)
-                put_own(h5.attrs, checkpoint)
+                put_own(h5.attrs, checkpoint, list(written(checkpoint, system)))
             else:
                 for part in [name for name in h5.attrs if re.fullmatch(r"fastrms\d+", name)]:
                     del h5.attrs[part]
@@ -217,12 +227,18 @@ def _put_config(h5: Any, checkpoint: Checkpoint, system: System) -> None:
     config = parsed(old, "training_config") if old is not None else {}
     optimizer: dict[str, Any] = {
         "class_name": system.prefix + checkpoint.rule,
-        "config": {**system.extra, **checkpoint.config},
+        "config": config_of(checkpoint, system),
     }
     if checkpoint.loss_scale is not None:
         optimizer = {"class_name": system.scaler, "config": scaler_config(checkpoint, optimizer)}
     config["optimizer_config"] = optimizer
     h5.attrs["training_config"] = np.bytes_(json.dumps(config).encode())
+
+
+def config_of(checkpoint: Checkpoint, system: System) -> dict[str, Any]:
+    """Return hyperparameters with the keys that the system's class wants beside them."""
+    ours = {k: v for k, v in checkpoint.config.items() if k not in ("decay_offset", "dialect")}
+    return {**system.extra, **ours} if ours else {}
 
 
 def scaler_config(checkpoint: Checkpoint, inner: dict[str, Any]) -> dict[str, Any]:

@@ -17,15 +17,15 @@ from fastrms.errors import CheckpointError
 _PART = 60000
 
 
-def put_own(attributes: Any, checkpoint: Checkpoint) -> None:
+def put_own(attributes: Any, checkpoint: Checkpoint, groups: list[tuple[str, ...]]) -> None:
     """Write the attribute, in numbered parts where it is long."""
     own = {
         "dialect": checkpoint.dialect,
         "rule": checkpoint.rule,
         "writer": list(checkpoint.writer),
-        "iterations": checkpoint.iterations,
         "variables": [[v.name, list(v.shape), v.dtype] for v in checkpoint.variables],
         "slots": {k: [a is not None for a in column] for k, column in checkpoint.slots.items()},
+        "groups": groups,
         "weights": list(checkpoint.weights),
     }
     data = json.dumps(own).encode()
@@ -58,16 +58,24 @@ def variables_of(own: dict[str, Any]) -> list[Variable]:
 
 def columns_of(own: dict[str, Any], arrays: list[Any]) -> dict[str, list[Any]]:
     """Return slots as columns, from the arrays in the order of the attribute's slots."""
-    found, rest, result = own.get("slots"), list(arrays), {}
-    if not isinstance(found, dict) or not all(isinstance(c, list) for c in found.values()):
+    found, groups = own.get("slots"), own.get("groups")
+    if not isinstance(found, dict) or not isinstance(groups, list):
         raise _damaged()
-    if sum(map(bool, [flag for column in found.values() for flag in column])) != len(rest):
+    result: dict[str, list[Any]] = {}
+    rest = iter(arrays)
+    for group in groups:
+        columns = [found.get(slot) for slot in group]
+        if not all(isinstance(column, list) for column in columns):
+            raise _damaged()
+        filled = [[next(rest, None) if f else None for f in row] for row in zip(*columns)]
+        for k, slot in enumerate(group):
+            result[slot] = [row[k] for row in filled]
+    count = sum(array is not None for column in result.values() for array in column)
+    if count != len(arrays) or count != sum(map(sum, found.values())):
         raise CheckpointError(
-            f"the file has {len(rest)} slot arrays, but says of itself that it has others."
+            f"the file has {len(arrays)} slot arrays, but says of itself that it has others."
         )
-    for slot, column in found.items():
-        result[slot] = [rest.pop(0) if flag else None for flag in column]
-    return result
+    return {slot: result[slot] for slot in found}
 
 
 def writer_of(own: dict[str, Any]) -> Writer:

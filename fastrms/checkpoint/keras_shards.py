@@ -49,9 +49,7 @@ def tree_of(source: Source) -> Tree:
 
 def _shards(found: dict[str, Any]) -> list[str]:
     """Return the names of the shards, each of them beside the map."""
-    names = {
-        n for given in found.values() for n in (given if isinstance(given, list) else [given])
-    }
+    names = {n for given in found.values() for n in (given if isinstance(given, list) else [given])}
     for name in names:
         if not isinstance(name, str) or not re.fullmatch(r"[^/\\\0:]+\.weights\.h5", name):
             raise CheckpointError(

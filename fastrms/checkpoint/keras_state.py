@@ -119,6 +119,7 @@ def assemble(found: Found, source: Source) -> Checkpoint:
     own = found.own or {}
     if found.own is not None:
         _rename(found, own)
+        found.system = named(own.get("dialect")) or found.system
     rule, config, scaler = _inner(found.optimizer)
     system = found.system or system_of(found.version, config)
     if source.dialect is not None:
@@ -359,7 +360,7 @@ def disassemble(checkpoint: Checkpoint, system: System) -> Iterator[Entry]:
     if "learning_rate" in order and isinstance(rate, int | float):
         template = names.get("learning_rate", "learning_rate")
         yield Entry(template.format(**named), np.array(rate, np.float32), "float32")
-    for group in _written(checkpoint, system):
+    for group in written(checkpoint, system):
         for i, variable in enumerate(checkpoint.variables):
             for slot in group:
                 array = checkpoint.slots[slot][i]
@@ -372,7 +373,7 @@ def _of(array: Array, variable: Variable) -> str:
     return variable.dtype if variable.dtype == "bfloat16" else array.dtype.name
 
 
-def _written(checkpoint: Checkpoint, system: System) -> Iterator[tuple[str, ...]]:
+def written(checkpoint: Checkpoint, system: System) -> Iterator[tuple[str, ...]]:
     """Yield the groups of slots that a checkpoint has, in a system's order."""
     left = set(checkpoint.slots)
     for group in slots_of(checkpoint.rule, system.dialect, system.late):

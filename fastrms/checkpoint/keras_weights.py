@@ -18,6 +18,7 @@ from fastrms.checkpoint.keras_state import (
     assemble,
     disassemble,
     require_system,
+    written,
 )
 from fastrms.checkpoint.registry import Source
 from fastrms.checkpoint.tables import System, named
@@ -177,7 +178,7 @@ def put_state(file: Any, checkpoint: Checkpoint, system: System, fresh: bool) ->
     home = next(h for h, dialect in _HOMES.items() if dialect == system.dialect)
     with h5py.File(file, "w" if fresh else "r+") as h5:
         if fresh:
-            put_own(h5.attrs, checkpoint)
+            put_own(h5.attrs, checkpoint, list(written(checkpoint, system)))
             group = h5.create_group(f"{home}/weights/vars")
             for i, (name, array) in enumerate(checkpoint.weights.items()):
                 put(group, str(i), Entry(name, array, _dtype(checkpoint, name, array)))

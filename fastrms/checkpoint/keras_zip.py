@@ -17,8 +17,8 @@ from fastrms.checkpoint.document import Checkpoint
 from fastrms.checkpoint.hdf5_limits import FREE, RATIO
 from fastrms.checkpoint.isolation import read_tree, require_h5py
 from fastrms.checkpoint.jsons import parsed
+from fastrms.checkpoint.keras_h5 import config_of, scaler_config
 from fastrms.checkpoint.keras_h5 import lost as lost_in_h5
-from fastrms.checkpoint.keras_h5 import scaler_config
 from fastrms.checkpoint.keras_own import aligned
 from fastrms.checkpoint.keras_state import Found
 from fastrms.checkpoint.registry import Source
@@ -99,7 +99,13 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             _require_honest(archive, path.stat().st_size)
             yield archive
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OverflowError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        EOFError,
+        OverflowError,
+        RuntimeError,
+    ) as error:
         raise CheckpointError(f"the zip archive is damaged ({error}).") from error
 
 
@@ -173,7 +179,7 @@ def _optimizer(checkpoint: Checkpoint, system: System) -> dict[str, Any] | None:
     optimizer = {
         "module": module,
         "class_name": checkpoint.rule,
-        "config": {**system.extra, **checkpoint.config},
+        "config": config_of(checkpoint, system),
         "registered_name": None,
     }
     if checkpoint.loss_scale is None:
