@@ -126,7 +126,7 @@ class Bundle(Mapping[str, Array]):
         raw = np.empty(entry.size, np.uint8)
         with self._shard(entry.shard).open("rb") as file:
             file.seek(entry.offset)
-            if file.readinto(memoryview(raw)) != entry.size:
+            if file.readinto(raw.data) != entry.size:
                 raise CheckpointError(f"the data file ended within {name!r}.")
         return decode(raw, entry, name)
 
@@ -211,7 +211,7 @@ class OldFile(Mapping[str, Array]):
         whole = np.empty(entry.shape, in_memory(entry.dtype, name))
         for extents, values in parts:
             where = place(extents, entry.shape, name) if extents else ...
-            if whole[where].size != values.size or len(parts) > 1 and not extents:
+            if whole[where].size != values.size or (len(parts) > 1 and not extents):
                 raise CheckpointError(f"a part of {name!r} has another shape; it is damaged.")
             whole[where] = values.reshape(whole[where].shape)
         return whole

@@ -268,15 +268,22 @@ def _guessed(
     names = [name for group in groups for name in group]
     for count in filter(None, counts):
         if found.optimizer is None and names and _repeat(shapes, count, 1):
-            blocks = len(shapes) // count
-            return tuple((name,) for name in _likely(found, names, count, blocks))
+            chosen = _likely(found, names, count, len(shapes) // count)
+            if chosen or count == 1 or source.variables is not None:
+                return tuple((name,) for name in chosen or _numbered(len(shapes) // count))
+            continue
         for k in range(len(groups), 0, -1):
             if _tiled(shapes, groups[:k], count):
                 return groups[:k]
         if found.optimizer is not None and _repeat(shapes, count, 1):
             found.notes.append("this optimizer's slots are not known by name: they are numbered.")
-            return tuple((f"slot_{i}",) for i in range(len(shapes) // count))
+            return tuple((name,) for name in _numbered(len(shapes) // count))
     return groups
+
+
+def _numbered(blocks: int) -> list[str]:
+    """Return names for slots that are not known by name."""
+    return [f"slot_{i}" for i in range(blocks)]
 
 
 def _repeat(shapes: list[Any], count: int, width: int) -> bool:
@@ -302,7 +309,7 @@ def _tiled(shapes: list[Any], groups: tuple[tuple[str, ...], ...], count: int) -
 
 
 def _likely(found: Found, names: list[str], count: int, blocks: int) -> list[str]:
-    """Choose slot names for blocks of arrays; say in a note what the values cannot decide."""
+    """Choose slot names for blocks of arrays, none if no choice can be; note what stays open."""
     from itertools import combinations
 
     parts = [found.entries[i * count : (i + 1) * count] for i in range(blocks)]
@@ -312,7 +319,7 @@ def _likely(found: Found, names: list[str], count: int, blocks: int) -> list[str
         if "velocity" in choice and _possible(dict(zip(choice, parts, strict=True)), found)
     ]
     if not fitting:
-        return [f"slot_{i}" for i in range(blocks)]
+        return []
     if len(fitting) > 1:
         found.notes.append(
             f"the file does not tell which slots it holds: {', '.join(fitting[0])} is one reading, "

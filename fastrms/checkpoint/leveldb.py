@@ -59,7 +59,7 @@ def read_table(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         free = offset + size + _TRAILER
         for key, value in _entries(_block(body, offset, size, "data")):
             total += len(key)
-            if last and key <= last or total > _ALL_KEYS:
+            if (last and key <= last) or total > _ALL_KEYS:
                 raise CheckpointError(
                     f"the names in the index are not in order or exceed {_ALL_KEYS} bytes at "
                     f"{key[:40]!r}; the file is damaged."
@@ -85,7 +85,7 @@ def _block(body: memoryview, offset: int, size: int, what: str) -> memoryview:
     (expected,) = struct.unpack("<I", body[end + 1 : end + _TRAILER])
     if masked(crc32c(body[offset : end + 1])) != expected:
         raise CheckpointError(
-            f"the checksum of the {what} block at byte {offset} does not match; the file is damaged."
+            f"the checksum of the {what} block at byte {offset} does not match; it is damaged."
         )
     if body[end] == _PLAIN:
         return body[offset:end]
@@ -120,7 +120,7 @@ def _entries(block: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def unsnap(data: memoryview) -> bytes:
-    """Return what a Snappy block holds.
+    r"""Return what a Snappy block holds.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def unsnap(data: memoryview) -> bytes:
 
     Examples
     --------
-    >>> unsnap(memoryview(b"\\x04\\x04ab\\x06\\x02\\x00"))
+    >>> unsnap(memoryview(b"\x04\x04ab\x06\x02\x00"))
     b'abab'
     """
     size, at = varint(data, 0)

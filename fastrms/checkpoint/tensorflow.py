@@ -50,7 +50,7 @@ def _prefix(path: Path) -> Path:
 
 def layout_of(file: File) -> Layout:
     """Find the optimizer of an opened file."""
-    return (tf_objects if GRAPH_KEY in file else tf_names).layout_of(file)
+    return tf_objects.layout_of(file) if GRAPH_KEY in file else tf_names.layout_of(file)
 
 
 def read(source: Source) -> Checkpoint:

@@ -132,7 +132,7 @@ def decode(raw: NDArray[np.uint8], entry: Entry, name: str) -> Array:
         Size, dtype or checksum do not fit.
     """
     if DTYPES.get(entry.dtype) == STRING:
-        return _texts(memoryview(raw), entry, name)
+        return _texts(raw.data, entry, name)
     kind = in_memory(entry.dtype, name)
     if entry.nbytes != raw.size:
         raise CheckpointError(
@@ -188,7 +188,7 @@ def encode_text(text: bytes) -> tuple[bytes, int]:
     Examples
     --------
     >>> encode_text(b"")[0].hex()
-    '002107b53a'
+    '00a67b113a'
     """
     crc = crc32c(_coded([len(text)]))
     tail = struct.pack("<I", masked(crc)) + text

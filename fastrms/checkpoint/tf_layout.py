@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastrms.checkpoint.bundle import Bundle, OldFile
-from fastrms.checkpoint.document import DTYPES, Checkpoint, Variable, Writer
+from fastrms.checkpoint.document import Checkpoint, Variable, Writer
 from fastrms.checkpoint.registry import Source
 from fastrms.errors import CheckpointError
 

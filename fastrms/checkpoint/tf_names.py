@@ -126,7 +126,7 @@ def _native(file: File) -> Layout | None:
             iterations="global_step" if "global_step" in file else None,
             config=dict(centered),
             variables=[variable(file, name, name) for name in owners],
-            slots=dict(keys),
+            slots={slot: list(column) for slot, column in keys.items()},
             notes=[
                 "a tf.train.Saver keeps no order: the variables stand in the order of their names.",
                 "no learning rate, decay, momentum's share and epsilon: pass those that are not "

@@ -48,7 +48,7 @@ def layout_of(file: File) -> Layout:
     CheckpointError
         There are several optimizers, or the graph names tensors that are not there.
     """
-    nodes = graph.parse(file[graph.GRAPH_KEY][()])
+    nodes = graph.parse(bytes(file[graph.GRAPH_KEY].item()))
     for node in nodes:
         if node.key and node.key not in file.entries:
             raise CheckpointError(f"the object graph names {node.key!r}, which is not in the file.")

@@ -14,11 +14,11 @@ Value = Any
 
 
 def varint(data: memoryview, at: int) -> tuple[int, int]:
-    """Read one number of 7 bits a byte; return it and the position after it.
+    r"""Read one number of 7 bits a byte; return it and the position after it.
 
     Examples
     --------
-    >>> varint(memoryview(b"\\xac\\x02"), 0)
+    >>> varint(memoryview(b"\xac\x02"), 0)
     (300, 2)
     """
     result = shift = 0
@@ -49,7 +49,7 @@ def signed(value: int) -> int:
 
 
 def fields(data: memoryview) -> Iterator[tuple[int, Value]]:
-    """Yield each field's number and value: an int, or the bytes in it.
+    r"""Yield each field's number and value: an int, or the bytes in it.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def fields(data: memoryview) -> Iterator[tuple[int, Value]]:
 
     Examples
     --------
-    >>> [(n, bytes(v)) for n, v in fields(memoryview(b"\\x0a\\x01x"))]
+    >>> [(n, bytes(v)) for n, v in fields(memoryview(b"\x0a\x01x"))]
     [(1, b'x')]
     """
     at = 0
@@ -88,11 +88,11 @@ def fields(data: memoryview) -> Iterator[tuple[int, Value]]:
 
 
 def gathered(data: Value) -> dict[int, list[Value]]:
-    """Return a message's values by field number.
+    r"""Return a message's values by field number.
 
     Examples
     --------
-    >>> gathered(memoryview(b"\\x08\\x01\\x08\\x02"))
+    >>> gathered(memoryview(b"\x08\x01\x08\x02"))
     {1: [1, 2]}
     """
     found: dict[int, list[Value]] = {}
@@ -155,12 +155,12 @@ def decoded(value: Value) -> str:
 
 
 def as_varint(value: int) -> bytes:
-    """Write one number of 7 bits a byte; negative ones as 64-bit patterns.
+    r"""Write one number of 7 bits a byte; negative ones as 64-bit patterns.
 
     Examples
     --------
     >>> as_varint(300)
-    b'\\xac\\x02'
+    b'\xac\x02'
     """
     value &= (1 << 64) - 1
     out = bytearray()
@@ -172,12 +172,12 @@ def as_varint(value: int) -> bytes:
 
 
 def field(number: int, value: int | bytes | str) -> bytes:
-    """Write one field: a number, text or bytes.
+    r"""Write one field: a number, text or bytes.
 
     Examples
     --------
     >>> field(1, "x")
-    b'\\n\\x01x'
+    b'\n\x01x'
     """
     if isinstance(value, int):
         return as_varint(number << 3 | _VARINT) + as_varint(value)
@@ -186,11 +186,11 @@ def field(number: int, value: int | bytes | str) -> bytes:
 
 
 def fixed32(number: int, value: int) -> bytes:
-    """Write a field of four bytes.
+    r"""Write a field of four bytes.
 
     Examples
     --------
     >>> fixed32(6, 1)
-    b'5\\x01\\x00\\x00\\x00'
+    b'5\x01\x00\x00\x00'
     """
     return as_varint(number << 3 | _FIXED32) + value.to_bytes(4, "little")
