@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fastrms.checkpoint.progress import advanced
 from fastrms.errors import CheckpointError
 
 _LOCAL = struct.Struct("<4s5H3L2H")
@@ -89,6 +90,7 @@ class Archive:
                     raise CheckpointError(f"the archive ends within {info.filename!r}.")
                 crc = zlib.crc32(view[at : at + count], crc)
                 at += count
+                advanced(count)
         if crc != info.CRC:
             raise CheckpointError(f"the checksum of {info.filename!r} does not match; damaged.")
         return raw
@@ -100,6 +102,7 @@ class Archive:
             with zipfile.ZipFile(self.path) as opened, opened.open(info) as file:
                 while part := file.read(_CHUNK):
                     out += part
+                    advanced(len(part))
         except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, zlib.error) as error:
             raise CheckpointError(f"{info.filename!r} is damaged ({error}).") from error
         if len(out) != info.file_size:

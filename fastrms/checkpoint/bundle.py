@@ -17,6 +17,7 @@ from fastrms.checkpoint.atomic import replacing
 from fastrms.checkpoint.brain import narrowed
 from fastrms.checkpoint.checksum import crc32c, masked
 from fastrms.checkpoint.leveldb import read_table, write_table
+from fastrms.checkpoint.progress import advanced
 from fastrms.checkpoint.tensors import (
     BFLOAT16,
     DTYPES,
@@ -128,6 +129,7 @@ class Bundle(Mapping[str, Array]):
             file.seek(entry.offset)
             if file.readinto(raw.data) != entry.size:
                 raise CheckpointError(f"the data file ended within {name!r}.")
+        advanced(entry.size)
         return decode(raw, entry, name)
 
 

@@ -24,6 +24,7 @@ from fastrms.checkpoint.atomic import replacing
 from fastrms.checkpoint.brain import narrowed, widened
 from fastrms.checkpoint.document import Checkpoint
 from fastrms.checkpoint.jsons import parsed
+from fastrms.checkpoint.progress import advanced
 from fastrms.checkpoint.registry import Source
 from fastrms.checkpoint.tables import words_of
 from fastrms.checkpoint.torch_state import Tensor, checkpoint_of, groups_of
@@ -90,6 +91,7 @@ class _File:
             file.seek(self.first + place.start)
             if file.readinto(raw.data) != raw.size:
                 raise CheckpointError(f"the file ended within {name!r}.")
+        advanced(raw.size)
         if place.dtype == "bfloat16":
             return widened(raw.view("<u2")).reshape(place.shape)
         return raw.view(np.dtype(place.dtype).newbyteorder("<")).reshape(place.shape)
