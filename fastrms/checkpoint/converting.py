@@ -132,13 +132,15 @@ def _rates(
     """Return learning rate and decay as the new dialect takes them."""
     rate, decay = values.get("learning_rate"), values.get("decay") or 0.0
     takes_decay = "decay" in new.arguments and new.arguments["decay"].effect == "used"
-    if isinstance(rate, Mapping) and new.schedules is None:
+    if isinstance(rate, Mapping) and (takes_decay or new.schedules is None):
         inner = rate.get("config")
         inner = inner if isinstance(inner, Mapping) else {}
         inverse = rate.get("class_name") == "InverseTimeDecay" and inner.get("decay_steps") == 1
         if takes_decay and inverse and not inner.get("staircase"):
             report.append("the schedule InverseTimeDecay is written as decay.")
             return {"learning_rate": inner["initial_learning_rate"], "decay": inner["decay_rate"]}
+        if new.schedules is not None:
+            return {}
         _refused(f"{new.name} has no schedules ({rate.get('class_name')})", lossy, report)
         return {"learning_rate": float(deserialize(rate)(checkpoint.iterations or 0))}
     if decay and not takes_decay:

@@ -64,9 +64,14 @@ def load(
     try:
         return module_of(name).read(source)  # type: ignore[no-any-return]
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(_located(path, error)) from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error}).") from error
+
+
+def _located(path: Any, error: CheckpointError) -> str:
+    """Return an error's message with the file's name in front."""
+    return str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
 
 
 def _declared(variables: Any) -> list[Variable]:
@@ -145,7 +150,7 @@ def save(
             )
         module.write(target, checkpoint, model)
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(_located(path, error)) from error
     if lost:
         warnings.warn(f"{path}: left out {'; and '.join(lost)}.", PortingWarning, stacklevel=2)
 

@@ -1,5 +1,6 @@
 """HDF5 files read by a process of their own: libhdf5 may hang or crash on damaged files."""
 
+import atexit
 import importlib.util
 import json
 import mmap
@@ -91,6 +92,8 @@ def _current() -> _Worker:
         _worker.pop().channel.close()
     if not _worker:
         _worker.append(_start())
+        atexit.unregister(_discard)
+        atexit.register(_discard)
     return _worker[0]
 
 

@@ -67,7 +67,7 @@ def columns_of(own: dict[str, Any], arrays: list[Any]) -> dict[str, list[Any]]:
         columns = [found.get(slot) for slot in group]
         if not all(isinstance(column, list) for column in columns):
             raise _damaged()
-        filled = [[next(rest, None) if f else None for f in row] for row in zip(*columns)]
+        filled = [[next(rest, None) if f else None for f in row] for row in zip(*columns, strict=False)]
         for k, slot in enumerate(group):
             result[slot] = [row[k] for row in filled]
     count = sum(array is not None for column in result.values() for array in column)

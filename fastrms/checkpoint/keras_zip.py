@@ -7,11 +7,10 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fastrms.checkpoint import keras_shards, keras_weights
+from fastrms.checkpoint import keras_weights
 from fastrms.checkpoint.atomic import replacing
 from fastrms.checkpoint.document import Checkpoint
 from fastrms.checkpoint.hdf5_limits import FREE, RATIO
@@ -30,14 +29,12 @@ _MODULES = {"keras-3": "keras.optimizers", "tf-keras-2.11": "keras.optimizers.ex
 
 
 def read(source: Source) -> Checkpoint:
-    """Read a `.keras`, zipped or as a folder."""
-    if source.path.is_dir():
-        return _read_folder(source)
+    """Read a zipped `.keras`."""
     with opened(source.path) as archive:
         if WEIGHTS not in archive.namelist():
             raise CheckpointError(f"the zip archive has no {WEIGHTS}: it is no .keras file.")
-        config = _json(archive, CONFIG)
-        metadata = _json(archive, METADATA)
+        config = json_of(archive, CONFIG)
+        metadata = json_of(archive, METADATA)
         number = os.memfd_create("weights")
         try:
             with archive.open(WEIGHTS) as member, open(number, "wb", closefd=False) as copy:
@@ -50,32 +47,10 @@ def read(source: Source) -> Checkpoint:
             raise CheckpointError(f"the member {WEIGHTS} is damaged ({error}).") from error
         finally:
             os.close(number)
-    return keras_weights.from_tree(tree, source, _found("keras", config, metadata), config)
+    return keras_weights.from_tree(tree, source, found_of("keras", config, metadata), config)
 
 
-def _read_folder(source: Source) -> Checkpoint:
-    """Read the directory form."""
-    texts = [source.path / name for name in (CONFIG, METADATA)]
-    config, metadata = (
-        parsed(t.read_bytes(), t.name) if t.is_file() and _small(t) else {} for t in texts
-    )
-    found = _found("kdir", config, metadata)
-    weights = source.path / WEIGHTS
-    if not weights.is_file():
-        shards = replace(source, path=source.path / "model.weights.json")
-        return keras_weights.from_tree(keras_shards.tree_of(shards), source, found, config)
-    tree = read_tree(str(weights), source.trusted)
-    return keras_weights.from_tree(tree, source, found, config)
-
-
-def _small(path: Path) -> bool:
-    """Tell that a text is one to read, or raise."""
-    if path.stat().st_size > 64 << 20:
-        raise CheckpointError(f"{path.name} is larger than 64 MiB.")
-    return True
-
-
-def _found(form: str, config: dict[str, Any], metadata: dict[str, Any]) -> Found:
+def found_of(form: str, config: dict[str, Any], metadata: dict[str, Any]) -> Found:
     """Return what config and metadata say."""
     compiled = config.get("compile_config")
     optimizer = compiled.get("optimizer") if isinstance(compiled, dict) else None
@@ -131,7 +106,7 @@ def _require_honest(archive: zipfile.ZipFile, size: int) -> None:
             raise CheckpointError(f"the zip archive's member {name[:80]!r} {problem}; refused.")
 
 
-def _json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
+def json_of(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
     """Return a member's JSON; an absent one is empty."""
     if name not in archive.namelist():
         return {}
@@ -150,19 +125,25 @@ def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> N
     """Write a `.keras`, or put the state into a copy of an existing one."""
     require_h5py()
     system = keras_weights.own_system(checkpoint, ".keras")
-    metadata: dict[str, Any] = {"keras_version": _version(checkpoint, system), "date_saved": ""}
-    config: dict[str, Any] = {}
+    config, metadata = texts_of(checkpoint, system, {}, {})
     with replacing(path) as file, tempfile.TemporaryFile(dir=path.parent) as weights:
         if template is not None:
             checkpoint = aligned(checkpoint, read(Source(template)), str(template))
             with opened(template) as old:
-                config, metadata = _json(old, CONFIG), _json(old, METADATA)
+                texts = json_of(old, CONFIG), json_of(old, METADATA)
+                config, metadata = texts_of(checkpoint, system, *texts)
                 weights.write(old.read(WEIGHTS))
-        compiled = config.get("compile_config")
-        optimizer = _optimizer(checkpoint, system)
-        config["compile_config"] = {**(compiled or {}), "optimizer": optimizer}
         keras_weights.put_state(weights, checkpoint, system, template is None)
         _pack(file, {METADATA: metadata, CONFIG: config}, weights)
+
+
+def texts_of(
+    checkpoint: Checkpoint, system: System, config: dict[str, Any], metadata: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a file's config with the optimizer in it, and its metadata or fresh ones."""
+    compiled = {**(config.get("compile_config") or {}), "optimizer": _optimizer(checkpoint, system)}
+    fresh = {"keras_version": _version(checkpoint, system), "date_saved": ""}
+    return {**config, "compile_config": compiled}, metadata or fresh
 
 
 def _version(checkpoint: Checkpoint, system: System) -> str:

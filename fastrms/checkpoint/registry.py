@@ -62,7 +62,7 @@ FORMATS = (
     Format("weights.json", "keras_shards", (".weights.json",)),
     Format("h5", "keras_h5", (".h5", ".hdf5")),
     Format("keras", "keras_zip", (".keras",)),
-    Format("kdir", "keras_zip"),
+    Format("kdir", "keras_folder"),
     Format("tensorflow", "tensorflow", (".ckpt", ".index")),
     Format("npz", "npz", (".npz",)),
     Format("npy", "pickles", (".npy",)),
@@ -158,12 +158,3 @@ def _kind_of_zip(path: Path) -> str:
     if names and all(name.endswith(".npy") for name in names):
         return "npz"
     return "keras"
-
-
-def load_source(source: Source) -> Checkpoint:
-    """Read a file of any format; every error names the file."""
-    name = sniff(source.path)
-    try:
-        return module_of(name).read(source)  # type: ignore[no-any-return]
-    except CheckpointError as error:
-        raise CheckpointError(f"{source.path}: {error}") from error

@@ -47,7 +47,7 @@ SYSTEMS = (
         late=True,
     ),
     System(
-        *(r"2\.1[1-9]\.", "tf-keras-2.11", "tf.keras", "2.12.0", "jit_compile", "Custom>", _NEW),
+        *(r"2\.(1[1-9]|[2-9]\d)\.", "tf-keras-2.11", "tf.keras", "2.12.0", "jit_compile", "Custom>", _NEW),
         scaler="LossScaleOptimizerV3",
         late=True,
     ),
