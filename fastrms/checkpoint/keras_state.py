@@ -226,6 +226,13 @@ def _known(
             return [Variable(e.name, e.array.shape, e.dtype) for e in ordered]
     if block is None:
         return []
+    sizes = sorted(shapes or [])
+    if found.trained and all(sorted(e.array.shape for e in g) != sizes for g in found.trained):
+        raise CheckpointError(
+            f"the slots have the shapes {(shapes or [])[:8]}, which are not those of the trained "
+            f"weights {[e.array.shape for e in found.trained[0]][:8]}: a slot is missing, too many "
+            "or damaged. If the model trains other weights, name them with variables=[...]."
+        )
     found.notes.append(
         "the file does not tell the variables' names: they are numbered in the optimizer's order."
     )

@@ -44,6 +44,8 @@ def slots_of(optimizer):
 
 def plain(variable):
     """Return a variable's value."""
+    if hasattr(variable, "get_value"):  # Theano's shared variables
+        return variable.get_value()
     value = getattr(variable, "value", variable)
     value = value() if callable(value) else value
     if hasattr(value, "detach"):
