@@ -4,6 +4,8 @@ TensorFlow itself is not needed. Every offset, size and shard is checked before 
 and every tensor's checksum when it is read.
 """
 
+import contextlib
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -60,16 +62,16 @@ class Bundle(Mapping[str, Array]):
     def __init__(self, prefix: Path) -> None:
         table = dict(read_table(memoryview(_whole(Path(f"{prefix}.index")))))
         header = wire.gathered(table.pop(b"", memoryview(b"")))
-        self.prefix, self._count = prefix, wire.number(header, 1)
-        if wire.number(header, 2) != 0 or not 0 < self._count <= 1 << 16:
+        self.prefix, self.count = prefix, wire.number(header, 1)
+        if wire.number(header, 2) != 0 or not 0 < self.count <= 1 << 16:
             raise CheckpointError(
-                f"{prefix}.index names {self._count} data files and byte order "
+                f"{prefix}.index names {self.count} data files and byte order "
                 f"{wire.number(header, 2)}; readable: 1 to 65536 files, order 0 (little-endian)."
             )
         self._stored = {key: read_entry(value) for key, value in table.items()}
         names = {wire.decoded(memoryview(key)): key for key in table if key[:1] != b"\0"}
         self.entries = {name: self._stored[key] for name, key in names.items()}
-        self._check_sizes([_size_of(self._shard(k)) for k in range(self._count)])
+        self._check_sizes([_size_of(self._shard(k)) for k in range(self.count)])
 
     def _check_sizes(self, sizes: list[int]) -> None:
         """Refuse tensors that, alone or together, are larger than the files that hold them."""
@@ -95,7 +97,7 @@ class Bundle(Mapping[str, Array]):
 
     def _shard(self, number: int) -> Path:
         """Return the path of one data file."""
-        return _shard(self.prefix, number, self._count)
+        return _shard(self.prefix, number, self.count)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -220,7 +222,10 @@ class OldFile(Mapping[str, Array]):
 
 
 def write_bundle(prefix: Path, tensors: Mapping[str, tuple[str, Any]]) -> None:
-    """Write a checkpoint of one shard, the index last; every file appears whole or not at all.
+    """Write a checkpoint; whoever reads finds the old one or the new one, whole.
+
+    The data go to files that no older index names, then the index takes the old one's place, then
+    the old data files are removed.
 
     Parameters
     ----------
@@ -234,17 +239,30 @@ def write_bundle(prefix: Path, tensors: Mapping[str, tuple[str, Any]]) -> None:
     CheckpointError
         A dtype has no place in the format, or a value is not exact in it.
     """
-    entries = [(b"", wire.field(1, 1) + _VERSION)]
-    with replacing(_shard(prefix, 0, 1)) as data, replacing(Path(f"{prefix}.index")) as index:
-        offset = 0
+    old = _count_of(prefix)
+    count = 2 if old == 1 else 1
+    entries, offset = [(b"", wire.field(1, count) + _VERSION)], 0
+    with contextlib.ExitStack() as stack:
+        index = stack.enter_context(replacing(Path(f"{prefix}.index")))
+        data, *_ = [stack.enter_context(replacing(_shard(prefix, k, count))) for k in range(count)]
         for name in sorted(tensors, key=str.encode):
             raw, entry = _stored(*tensors[name], name)
             data.write(raw)
             size = memoryview(raw).nbytes
-            place = Entry(entry.dtype, entry.shape, 0, offset, size, entry.checksum)
-            entries.append((name.encode(), write_entry(place)))
+            entry = dataclasses.replace(entry, offset=offset, size=size)
+            entries.append((name.encode(), write_entry(entry)))
             offset += size
         index.write(write_table(entries))
+    for k in range(old):
+        _shard(prefix, k, old).unlink(missing_ok=True)
+
+
+def _count_of(prefix: Path) -> int:
+    """Return how many data files an older index at this place has, 0 if none is readable."""
+    try:
+        return Bundle(prefix).count
+    except CheckpointError:
+        return 0
 
 
 def _stored(dtype: str, value: Any, name: str) -> tuple[Any, Entry]:

@@ -186,7 +186,7 @@ def _finish(layout: Layout, missing: str) -> None:
 
 def _weights(nodes: list[Node], optimizers: frozenset[int], layout: Layout) -> None:
     """Enter the model's variables, by the names that they had in the model."""
-    apart = {"metrics", "keras_api", "_metrics"}
+    apart = {"metrics", "keras_api", "_metrics", "save_counter"}
     hidden = {k for node in nodes for name, k in node.children.items() if name in apart}
     reached = list(graph.walk(nodes, without=frozenset(hidden) | optimizers))
     for k in optimizers:

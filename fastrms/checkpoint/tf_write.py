@@ -129,6 +129,8 @@ class _Objects:
         self.checkpoint = checkpoint
         self.nodes = [Node()]
         self.tensors: Tensors = {}
+        # `tf.train.Checkpoint.restore` misses its own counter if a file has none.
+        self.value(self.child(0, "save_counter"), "save_counter", "int64", np.int64(1))
         self.optimizer = self.child(0, "optimizer")
         owners = self.child(0, "variables")
         self.owners = [self._owner(owners, i) for i in range(len(checkpoint.variables))]
