@@ -139,8 +139,14 @@ def survey(file: Any, length: int) -> tuple[dict[str, Any], list[tuple[Any, ...]
             continue
         size = int(np.prod(found.shape, dtype=object)) * dtype.itemsize
         inside += _require_inside(path, found, size)
-        tree["datasets"][path] = {"dtype": name, "shape": list(found.shape), "offset": total}
-        wanted.append((found, dtype, total, size))
+        fact = {"dtype": name, "shape": list(found.shape), "offset": total}
+        tree["datasets"][path] = fact
+        place = found.get_offset() if found.get_type().equal(h5py.h5t.py_create(dtype)) else None
+        if place is not None and size:
+            fact["place"] = place  # plain bytes in the file: whoever asked reads them without us
+            size = 0
+        else:
+            wanted.append((found, dtype, total, size))
         total += -(-size // _ALIGNMENT) * _ALIGNMENT
         if inside > length or total > max(FREE, RATIO * length):
             raise RefusedError(f"the arrays up to {path} claim more bytes than the file has")

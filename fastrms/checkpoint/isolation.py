@@ -3,6 +3,7 @@
 import atexit
 import importlib.util
 import json
+import math
 import mmap
 import os
 import socket
@@ -156,14 +157,10 @@ def _drop(made: list[int]) -> None:
     _discard()
 
 
-def _isolated(path: str) -> tuple[dict[str, Any], Any]:
+def _isolated(descriptor: int) -> tuple[dict[str, Any], Any]:
     """Read a file in the other process; return its tree and the arrays' memory."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with _lock:
-            reply, made = _asked(descriptor, os.fstat(descriptor).st_size)
-    finally:
-        os.close(descriptor)
+    with _lock:
+        reply, made = _asked(descriptor, os.fstat(descriptor).st_size)
     try:
         _require_read(reply)
         return reply["tree"], mmap.mmap(made[0], 0)
@@ -180,12 +177,13 @@ def _require_read(reply: dict[str, Any]) -> None:
         raise CheckpointError(f"libhdf5 cannot read it ({reply['failed'][:300]}).")
 
 
-def _trusted(path: str) -> tuple[dict[str, Any], Any]:
+def _trusted(descriptor: int) -> tuple[dict[str, Any], Any]:
     """Read a file in this process, without the limits on time."""
     from fastrms.checkpoint import hdf5_worker
 
+    path = f"/proc/self/fd/{descriptor}"
     try:
-        return hdf5_worker.read(path, lambda size: np.empty(size, np.uint8))
+        return hdf5_worker.read(path, lambda size: np.empty(max(size, 1), np.uint8))
     except hdf5_worker.RefusedError as error:
         raise CheckpointError(f"{error}; such files are refused.") from error
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -210,16 +208,43 @@ def read_tree(path: str, trusted: bool) -> Tree:
         h5py is not installed.
     """
     require_h5py()
-    tree, memory = (_trusted if trusted else _isolated)(path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        tree, memory = (_trusted if trusted else _isolated)(descriptor)
+        return _gathered(tree, memory, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _gathered(tree: dict[str, Any], memory: Any, descriptor: int) -> Tree:
+    """Return a tree with its arrays: from the other process, or straight from the file."""
     arrays, dtypes, odd = {}, {}, {}
     for name, fact in tree["datasets"].items():
         if "odd" in fact or fact["dtype"] == "V2":
             odd[name] = fact.get("odd", "opaque")
             continue
         dtypes[name] = fact["dtype"]
-        bits = np.dtype("V2" if fact["dtype"] == "bfloat16" else fact["dtype"])
-        count = int(np.prod(fact["shape"]))
-        array = np.frombuffer(memory, bits, count, fact["offset"] if count else 0)
-        array = array.reshape(fact["shape"])
+        dtype = np.dtype("V2" if fact["dtype"] == "bfloat16" else fact["dtype"])
+        if "place" in fact:
+            array = _straight(descriptor, fact, dtype)
+        else:
+            count = math.prod(fact["shape"])
+            array = np.frombuffer(memory, dtype, count, fact["offset"] if count else 0)
+            array = array.reshape(fact["shape"])
         arrays[name] = widened(array) if fact["dtype"] == "bfloat16" else array
     return Tree(tree["groups"], arrays, dtypes, odd)
+
+
+def _straight(descriptor: int, fact: dict[str, Any], dtype: "np.dtype[Any]") -> Array:
+    """Read an array that lies in a file as plain bytes."""
+    place, size = fact["place"], math.prod(fact["shape"]) * dtype.itemsize
+    if not 0 <= place <= os.fstat(descriptor).st_size - size:
+        raise CheckpointError(f"an array of {size} bytes at {place} lies beyond the file's end.")
+    array = np.empty(fact["shape"], dtype)
+    view, done = array.reshape(-1).view(np.uint8), 0
+    while done < size:
+        count = os.preadv(descriptor, [view[done : done + (1 << 30)]], place + done)
+        if not count:
+            raise CheckpointError("the file became shorter while it was read.")
+        done += count
+    return array
