@@ -2,9 +2,9 @@
 
     python scripts/fuzz_checkpoints.py --count 100000 --seed 1
 
-Only `CheckpointError` (and its subclasses) may come out, nothing may crash this process, hang beyond
-the limit, or take memory beyond a bound. A damage in an array's own bytes changes numbers and cannot
-be noticed in formats without checksums (HDF5 as Keras writes it): such loads are counted.
+Only `CheckpointError` (and its subclasses) may come out, nothing may crash this process, hang
+beyond the limit, or take memory beyond a bound. A damage in an array's own bytes changes numbers
+and cannot be noticed in formats without checksums (HDF5 as Keras writes it): these are counted.
 Prints a Markdown table; the last run's stands in docs/checkpoints.md.
 """
 
@@ -23,10 +23,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+import fastrms  # noqa: E402
 import samples  # noqa: E402
 from damage import damaged  # noqa: E402
-
-import fastrms  # noqa: E402
 from fastrms.checkpoint import isolation  # noqa: E402
 
 LIMIT = 2.0

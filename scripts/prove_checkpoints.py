@@ -1,14 +1,16 @@
 """Prove that the real systems go on from files written here, and record it as data.
 
-For every pair of writer and reader: a file that the writer's system once wrote is loaded, its slots
-and counter are changed, it is converted to the reader's dialect and put into a file of the reader's
-system (`template=`), which then loads it in its own environment, must hold our slots bit for bit, and
-takes a step whose effect on the first mean square is known: v becomes rho * v.
+For every pair of writer and reader: a file that the writer's system once wrote is loaded, its
+slots and counter are changed, it is converted to the reader's dialect and put into a file of the
+reader's system (`template=`), which then loads it in its own environment, must hold our slots bit
+for bit, and takes a step whose effect on the first mean square is known: v becomes rho * v.
 
     python scripts/prove_checkpoints.py ENVIRONMENTS.json [--only READER ...]
+    python scripts/prove_checkpoints.py --table
 
-The environments' file names the Python of each reader, as in {"k12-tf": "/path/to/python", ...}; how
-to install them is written in docs/checkpoints.md. Results go to tests/checkpoints/proven.json.
+The environments' file names the Python of each reader, as in {"k12-tf": "/a/python", ...}; how to
+install them is written in scripts/recorders/README.md. Results go to tests/checkpoints/proven.json,
+from which `--table` prints the matrix of docs/checkpoints.md.
 """
 
 from __future__ import annotations
@@ -30,10 +32,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import samples  # noqa: E402
-
 import fastrms  # noqa: E402
-from fastrms.checkpoint.keras_state import disassemble, require_system  # noqa: E402
+import samples  # noqa: E402
+from fastrms.checkpoint.keras_entries import disassemble, require_system  # noqa: E402
 
 RESULTS = ROOT / "tests" / "checkpoints" / "proven.json"
 ITERATIONS = 41
@@ -147,7 +148,7 @@ def versions(python: str) -> dict[str, str]:
     code = (
         "import json, sys\n"
         "found = {'python': sys.version.split()[0]}\n"
-        "for name in ('numpy', 'h5py', 'tensorflow', 'keras', 'tf_keras', 'theano', 'jax', 'torch'):\n"
+        "for name in ('numpy h5py tensorflow keras tf_keras theano jax torch'.split()):\n"
         "    try:\n"
         "        import pkg_resources\n"
         "        found[name] = pkg_resources.get_distribution(name).version\n"
@@ -182,8 +183,33 @@ def proven(reader: Reader, python: str) -> dict[str, Any]:
     return {"versions": versions(python), "template": reader.template, "files": results}
 
 
+def mark_of(result: dict[str, Any] | None) -> str:
+    """Return what the matrix shows of one pair."""
+    if result is None:
+        return ""
+    if "refused" in result:
+        return "refused"
+    if not result.get("in_effect"):
+        return "no"
+    return "S*" if result["left_out"] else "S"
+
+
+def table() -> list[str]:
+    """Return the matrix in Markdown, as the results say it."""
+    content = json.loads(RESULTS.read_text())
+    readers = [name for name in READERS if name in content]
+    lines = [f"| written by | {' | '.join(readers)} |", f"|---|{'---|' * len(readers)}"]
+    for writer in WRITERS:
+        marks = [mark_of(content[reader]["files"].get(writer)) for reader in readers]
+        lines.append(f"| {writer} | {' | '.join(marks)} |")
+    return lines
+
+
 def main() -> int:
-    """Ask every reader of the environments' file."""
+    """Ask every reader of the environments' file, or print what they said."""
+    if "--table" in sys.argv:
+        print("\n".join(table()))
+        return 0
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("environments", type=Path)
     parser.add_argument("--only", nargs="*", default=[])

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import re
 
 import numpy as np
 import pytest
-import samples
-from damage import damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastrms
+import samples
+from damage import damaged
 from fastrms.checkpoint import isolation
 
 h5py = pytest.importorskip("h5py")
@@ -31,15 +32,15 @@ def impatient(monkeypatch):
 def test_damaged_samples_are_read_or_refused(name, tmp_path):
     source = random.Random(name)
     data = (samples.folder() / name).read_bytes()
-    read = 0
     for _ in range(12):
         path = tmp_path / "a"
         path.write_bytes(damaged(data, source))
+        caught = None
         try:
-            read += isinstance(fastrms.load(path), fastrms.Checkpoint)
+            found = fastrms.load(path)
         except fastrms.CheckpointError as error:
-            assert str(path) in str(error)
-    assert read <= 12
+            caught = error
+        assert str(path) in str(caught) if caught else found.format in ("h5", "weights.h5", "keras")
 
 
 TEXTS = st.text("abz/.:0_ \0é", max_size=6)
@@ -72,8 +73,7 @@ def test_any_structure_of_groups_names_and_configs_is_read_or_refused(
             group = file.create_group("optimizer_weights")
             for name, array in arrays.items():
                 if name not in group and not (name == "a/b" and "a" in group):
-                    if not (name == "a" and "a" in group):
-                        group[name] = array
+                    group[name] = array
             encoded = [n.encode() for n in [*names, *arrays] if "\0" not in n]
             group.attrs["weight_names"] = np.array(encoded or [b"x"])
             file.attrs["keras_version"] = version
@@ -109,7 +109,5 @@ def test_any_config_in_a_zip_is_read_or_refused(optimizer, layers):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.keras"
         path.write_bytes(data.getvalue())
-        try:
+        with contextlib.suppress(fastrms.CheckpointError):
             assert fastrms.load(path, trusted=True).slots
-        except fastrms.CheckpointError:
-            pass

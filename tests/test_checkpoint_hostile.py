@@ -13,9 +13,9 @@ import zipfile
 
 import numpy as np
 import pytest
-import samples
 
 import fastrms
+import samples
 from fastrms.checkpoint import isolation
 
 h5py = pytest.importorskip("h5py")
@@ -562,7 +562,7 @@ SHARDS = {
 def test_shards_outside_the_folder_are_refused(kind, tmp_path):
     content = {"metadata": {}, "weight_map": {"/optimizer/vars": [SHARDS[kind]]}}
     (tmp_path / "a.weights.json").write_text(json.dumps(content))
-    with pytest.raises(fastrms.CheckpointError, match="beside it|not there"):
+    with pytest.raises(fastrms.CheckpointError, match=r"beside it|not there"):
         fastrms.load(tmp_path / "a.weights.json")
 
 

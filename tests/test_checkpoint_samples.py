@@ -7,9 +7,9 @@ import re
 
 import numpy as np
 import pytest
-import samples
 
 import fastrms
+import samples
 
 pytest.importorskip("h5py")
 

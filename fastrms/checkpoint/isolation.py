@@ -241,7 +241,7 @@ def _straight(descriptor: int, fact: dict[str, Any], dtype: "np.dtype[Any]") -> 
     if not 0 <= place <= os.fstat(descriptor).st_size - size:
         raise CheckpointError(f"an array of {size} bytes at {place} lies beyond the file's end.")
     array = np.empty(fact["shape"], dtype)
-    view, done = array.reshape(-1).view(np.uint8), 0
+    view, done = memoryview(array.reshape(-1).view(np.uint8).data), 0
     while done < size:
         count = os.preadv(descriptor, [view[done : done + (1 << 30)]], place + done)
         if not count:

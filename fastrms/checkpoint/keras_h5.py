@@ -10,23 +10,24 @@ import numpy as np
 from fastrms.checkpoint import keras_weights
 from fastrms.checkpoint.atomic import replacing
 from fastrms.checkpoint.document import Checkpoint
+from fastrms.checkpoint.hdf5_names import entry_of, names_of, put_entries, put_names
 from fastrms.checkpoint.isolation import Tree, read_tree, require_h5py
 from fastrms.checkpoint.jsons import parsed
-from fastrms.checkpoint.keras_own import aligned, own_of, put_own
-from fastrms.checkpoint.keras_state import (
+from fastrms.checkpoint.keras_entries import (
     Entry,
     Found,
-    assemble,
+    config_of,
     disassemble,
+    lost_of,
     require_system,
+    scaler_config,
     written,
 )
+from fastrms.checkpoint.keras_own import aligned, own_of, put_own
+from fastrms.checkpoint.keras_state import assemble
 from fastrms.checkpoint.registry import Source
 from fastrms.checkpoint.tables import UNTRAINED, System
-from fastrms.dialects import DIALECTS
 from fastrms.errors import CheckpointError
-
-_MOST_ATTRIBUTE = 64512  # HDF5 keeps no larger attribute in an object's header
 
 
 def read(source: Source) -> Checkpoint:
@@ -70,32 +71,6 @@ def _found(tree: Tree) -> Found:
     )
 
 
-def names_of(attributes: dict[str, Any], name: str, where: str) -> list[str] | None:
-    """Return a list attribute, put together where Keras split it; None where there is none."""
-    parts = [attributes[name]] if name in attributes else []
-    numbers = [int(k[len(name) :]) for k in attributes if re.fullmatch(rf"{name}\d+", k)]
-    if sorted(numbers) != list(range(len(numbers))) or (parts and numbers):
-        raise CheckpointError(
-            f"{where}: the parts of {name} are numbered {sorted(numbers)}; valid: 0, 1, 2, ... "
-            "without a gap. The file is damaged."
-        )
-    parts += [attributes[f"{name}{i}"] for i in range(len(numbers))]
-    if not parts:
-        return None
-    names = [n for part in parts for n in (part if isinstance(part, list) else [part])]
-    for given in names:
-        if not isinstance(given, str):
-            raise CheckpointError(f"{where}: {name} is {given.get('odd')}; valid: UTF-8 texts.")
-        steps = given.split("/")
-        if any(step in ("", ".", "..") for step in steps):
-            raise CheckpointError(
-                f"{where}: the name {given!r} is not a plain path inside its group; refused."
-            )
-    if len(set(names)) != len(names):
-        raise CheckpointError(f"{where}: {name} has a name twice; the file is damaged.")
-    return names
-
-
 def _entries(tree: Tree, group: str, notes: list[str]) -> list[Entry]:
     """Return the arrays of a group in the order of its `weight_names`."""
     if group not in tree.groups:
@@ -110,16 +85,6 @@ def _entries(tree: Tree, group: str, notes: list[str]) -> list[Entry]:
     if extra > 0 and group == "/optimizer_weights":
         notes.append(f"{extra} arrays in {group} are not in weight_names and were left out.")
     return [entry_of(tree, f"{group}/{name}", name) for name in names]
-
-
-def entry_of(tree: Tree, path: str, name: str) -> Entry:
-    """Return one array, or raise what stands in its place."""
-    if path in tree.arrays:
-        return Entry(name, tree.arrays[path], tree.dtypes[path])
-    what = "a group" if path in tree.groups else f"{tree.odd.get(path, 'not there')}"
-    raise CheckpointError(
-        f"{path} is {what}; expected an array of float16, float32, float64, bfloat16 or integers."
-    )
 
 
 def _weights(tree: Tree, home: str, notes: list[str]) -> list[Entry]:
@@ -156,19 +121,7 @@ def _frozen(value: Any) -> set[str]:
 
 def lost(checkpoint: Checkpoint) -> list[str]:
     """Name what an `.h5` of the checkpoint's dialect cannot hold."""
-    system = require_system(checkpoint, "h5")
-    order = DIALECTS[system.dialect].weights.order
-    found = []
-    if checkpoint.loss_scale and "learning_rate" not in order:
-        kept = {k: v for k, v in checkpoint.loss_scale.items() if k in ("scale", "counter")}
-        if any(v is not None for v in kept.values()):
-            found.append(f"the loss scale {kept}: {system.name}'s .h5 has no place for it")
-    counts = "iterations" in order or checkpoint.rule != "RMSprop"
-    if not counts and checkpoint.iterations:
-        found.append(
-            f"iterations={checkpoint.iterations}: the .h5 of {system.dialect} has no counter"
-        )
-    return found
+    return lost_of(checkpoint, require_system(checkpoint, "h5"))
 
 
 def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> None:
@@ -233,42 +186,3 @@ def _put_config(h5: Any, checkpoint: Checkpoint, system: System) -> None:
         optimizer = {"class_name": system.scaler, "config": scaler_config(checkpoint, optimizer)}
     config["optimizer_config"] = optimizer
     h5.attrs["training_config"] = np.bytes_(json.dumps(config).encode())
-
-
-def config_of(checkpoint: Checkpoint, system: System) -> dict[str, Any]:
-    """Return hyperparameters with the keys that the system's class wants beside them."""
-    ours = {k: v for k, v in checkpoint.config.items() if k not in ("decay_offset", "dialect")}
-    return {**system.extra, **ours} if ours else {}
-
-
-def scaler_config(checkpoint: Checkpoint, inner: dict[str, Any]) -> dict[str, Any]:
-    """Return the config of a LossScaleOptimizer around an optimizer's."""
-    state = checkpoint.loss_scale or {}
-    initial, growth = state.get("initial_scale"), state.get("growth_steps")
-    return {
-        "inner_optimizer": inner,
-        "initial_scale": 2.0**15 if initial is None else initial,
-        "dynamic_growth_steps": 2000 if growth is None else growth,
-    }
-
-
-def put_names(attributes: Any, name: str, names: list[str]) -> None:
-    """Write a list attribute as bytes, in numbered parts where it is too long for one."""
-    data = [n.encode() for n in names]
-    if not data:
-        attributes[name] = np.zeros(0)
-        return
-    widest = max(map(len, data))
-    step = max(1, _MOST_ATTRIBUTE // max(1, widest))
-    if len(data) <= step:
-        attributes[name] = np.array(data, f"S{widest}")
-        return
-    for number, first in enumerate(range(0, len(data), step)):
-        attributes[f"{name}{number}"] = np.array(data[first : first + step], f"S{widest}")
-
-
-def put_entries(group: Any, entries: list[Entry]) -> None:
-    """Write arrays under their names, and the names in order."""
-    put_names(group.attrs, "weight_names", [entry.name for entry in entries])
-    for entry in entries:
-        keras_weights.put(group, entry.name, entry)

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastrms.checkpoint.document import Checkpoint, Variable, Writer
 from fastrms.checkpoint.jsons import parsed
+from fastrms.dialects import DIALECTS
 from fastrms.errors import CheckpointError
 
 _PART = 60000
@@ -67,7 +68,9 @@ def columns_of(own: dict[str, Any], arrays: list[Any]) -> dict[str, list[Any]]:
         columns = [found.get(slot) for slot in group]
         if not all(isinstance(column, list) for column in columns):
             raise _damaged()
-        filled = [[next(rest, None) if f else None for f in row] for row in zip(*columns, strict=False)]
+        filled = [
+            [next(rest, None) if f else None for f in row] for row in zip(*columns, strict=False)
+        ]
         for k, slot in enumerate(group):
             result[slot] = [row[k] for row in filled]
     count = sum(array is not None for column in result.values() for array in column)
@@ -108,7 +111,7 @@ def aligned(checkpoint: Checkpoint, known: Checkpoint, where: str) -> Checkpoint
             f"the template {where} trains {[(v.name, v.shape) for v in theirs][:8]}, the state is "
             f"of {[(v.name, v.shape) for v in ours][:8]}; give a template of the same model."
         )
-    if known.dialect != checkpoint.dialect:
+    if DIALECTS.get(known.dialect or "") is not DIALECTS.get(checkpoint.dialect or ""):
         raise CheckpointError(
             f"the template {where} is of the dialect {known.dialect!r}, the state of "
             f"{checkpoint.dialect!r}; use checkpoint.convert({known.dialect!r}) first."

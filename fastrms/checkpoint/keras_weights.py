@@ -8,24 +8,26 @@ from typing import Any
 import numpy as np
 
 from fastrms.checkpoint.atomic import replacing
-from fastrms.checkpoint.brain import narrowed
 from fastrms.checkpoint.document import Checkpoint
+from fastrms.checkpoint.hdf5_names import entry_of, put
 from fastrms.checkpoint.isolation import Tree, read_tree, require_h5py
-from fastrms.checkpoint.keras_own import aligned, own_of, put_own
-from fastrms.checkpoint.keras_state import (
+from fastrms.checkpoint.keras_entries import (
     Entry,
     Found,
-    assemble,
     disassemble,
+    has_scale,
+    lost_of,
     require_system,
     written,
 )
+from fastrms.checkpoint.keras_own import aligned, own_of, put_own
+from fastrms.checkpoint.keras_state import assemble
 from fastrms.checkpoint.registry import Source
-from fastrms.checkpoint.tables import System, named
+from fastrms.checkpoint.tables import SYSTEMS, System
 from fastrms.errors import CheckpointError
 
 # Where the groups of a model's layers lie, and whose files have them there.
-_HOMES = {"/layers": "keras-3", "/_layer_checkpoint_dependencies": "tf-keras-2.11"}
+_HOMES = {row.home: row for row in SYSTEMS if row.home}
 # Sublayers in the order of their variables, where it is not the alphabet's.
 _SUBLAYERS = ("forward_layer", "query_dense", "key_dense", "value_dense", "output_dense")
 _UNTRAINED_TAIL = {"batch_normalization": 2, "normalization": 3}
@@ -42,7 +44,7 @@ def from_tree(
     """Make a checkpoint of an HDF5 tree, with what a config beside it says."""
     found = found or Found("weights.h5", [])
     home = next((h for h in _HOMES if h in tree.groups), "/layers")
-    found.system = None if found.version else named(_HOMES[home])
+    found.system = None if found.version else _HOMES[home]
     for path in ("/optimizer/vars", "/optimizer/_optimizer/vars"):
         found.entries = found.entries or _numbered(tree, path)
     found.scaled = "/optimizer/inner_optimizer" in tree.groups
@@ -55,8 +57,6 @@ def from_tree(
 
 def _numbered(tree: Tree, group: str) -> list[Entry]:
     """Return the arrays 0, 1, 2, ... of a group, in the order of the numbers."""
-    from fastrms.checkpoint.keras_h5 import entry_of
-
     inside = [p.rpartition("/")[2] for p in _children(tree, group)]
     wanted = [str(i) for i in range(len(inside))]
     if sorted(inside) != sorted(wanted):
@@ -129,22 +129,12 @@ def _matched(
     yield from ((group, {}) for group in groups)
 
 
-def put(group: Any, name: str, entry: Entry) -> None:
-    """Write one array; bfloat16 as Keras 3 does, as opaque bytes that an attribute names."""
-    if entry.dtype != "bfloat16":
-        group.create_dataset(name, data=entry.array)
-        return
-    bits = narrowed(entry.array, entry.name)
-    dataset = group.create_dataset(name, data=bits.view("V2"))
-    dataset.attrs["dtype"] = "bfloat16"
-
-
 def own_system(checkpoint: Checkpoint, what: str) -> System:
     """Return the system of a checkpoint whose files have this form, or raise."""
     system = require_system(checkpoint, what)
-    if system.dialect not in _HOMES.values():
+    if not system.home:
         raise CheckpointError(
-            f"{what} files are those of {' and '.join(_HOMES.values())}, not of "
+            f"{what} files are those of {' and '.join(s.dialect for s in _HOMES.values())}, not of "
             f"{system.dialect!r}; write an .h5, or use checkpoint.convert(dialect) first."
         )
     return system
@@ -152,9 +142,7 @@ def own_system(checkpoint: Checkpoint, what: str) -> System:
 
 def lost(checkpoint: Checkpoint) -> list[str]:
     """Name what a `.weights.h5` cannot hold: it has no config."""
-    from fastrms.checkpoint.keras_zip import lost as lost_in_zip
-
-    found = lost_in_zip(checkpoint)
+    found = lost_of(checkpoint, own_system(checkpoint, ".weights.h5"))
     if {k for k in checkpoint.config if k != "learning_rate"}:
         found.append("the hyperparameters: a .weights.h5 has no place for them (a .keras has)")
     return found
@@ -175,11 +163,10 @@ def put_state(file: Any, checkpoint: Checkpoint, system: System, fresh: bool) ->
     """Write weights (in a fresh file) and the optimizer's variables to an HDF5 file."""
     import h5py
 
-    home = next(h for h, dialect in _HOMES.items() if dialect == system.dialect)
     with h5py.File(file, "w" if fresh else "r+") as h5:
         if fresh:
             put_own(h5.attrs, checkpoint, list(written(checkpoint, system)))
-            group = h5.create_group(f"{home}/weights/vars")
+            group = h5.create_group(f"{system.home}/weights/vars")
             for i, (name, array) in enumerate(checkpoint.weights.items()):
                 put(group, str(i), Entry(name, array, _dtype(checkpoint, name, array)))
         else:
@@ -187,10 +174,11 @@ def put_state(file: Any, checkpoint: Checkpoint, system: System, fresh: bool) ->
                 del h5.attrs[part]
         h5.pop("optimizer", None)
         entries = list(disassemble(checkpoint, system))
-        inner = entries[4:] if system.dialect == _HOMES["/layers"] else entries
         homes = {"vars": entries}
-        if checkpoint.loss_scale is not None:
-            homes["inner_optimizer/vars" if entries != inner else "_optimizer/vars"] = inner
+        if checkpoint.loss_scale is not None and has_scale(system):
+            homes["inner_optimizer/vars"] = entries[4:]
+        elif checkpoint.loss_scale is not None:
+            homes["_optimizer/vars"] = entries
         for place, part in homes.items():
             group = h5.create_group(f"optimizer/{place}")
             for i, entry in enumerate(part):

@@ -16,16 +16,13 @@ from fastrms.checkpoint.document import Checkpoint
 from fastrms.checkpoint.hdf5_limits import FREE, RATIO
 from fastrms.checkpoint.isolation import read_tree, require_h5py
 from fastrms.checkpoint.jsons import parsed
-from fastrms.checkpoint.keras_h5 import config_of, scaler_config
-from fastrms.checkpoint.keras_h5 import lost as lost_in_h5
+from fastrms.checkpoint.keras_entries import Found, config_of, lost_of, scaler_config
 from fastrms.checkpoint.keras_own import aligned
-from fastrms.checkpoint.keras_state import Found
 from fastrms.checkpoint.registry import Source
 from fastrms.checkpoint.tables import System
 from fastrms.errors import CheckpointError
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-_MODULES = {"keras-3": "keras.optimizers", "tf-keras-2.11": "keras.optimizers.experimental"}
 
 
 def read(source: Source) -> Checkpoint:
@@ -117,8 +114,7 @@ def json_of(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
 
 def lost(checkpoint: Checkpoint) -> list[str]:
     """Name what a `.keras` of the checkpoint's dialect cannot hold."""
-    keras_weights.own_system(checkpoint, ".keras")
-    return lost_in_h5(checkpoint)
+    return lost_of(checkpoint, keras_weights.own_system(checkpoint, ".keras"))
 
 
 def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> None:
@@ -156,18 +152,20 @@ def _optimizer(checkpoint: Checkpoint, system: System) -> dict[str, Any] | None:
     """Return the optimizer's entry in `compile_config`."""
     if checkpoint.rule == "none":
         return None
-    module = _MODULES[system.dialect]
     optimizer = {
-        "module": module,
+        "module": system.module,
         "class_name": checkpoint.rule,
         "config": config_of(checkpoint, system),
         "registered_name": None,
     }
     if checkpoint.loss_scale is None:
         return optimizer
-    config = scaler_config(checkpoint, optimizer)
-    scaler = {**optimizer, "class_name": system.scaler, "config": config}
-    return {**scaler, "module": _MODULES["keras-3"]} if module == _MODULES["keras-3"] else scaler
+    inner: dict[str, Any] = optimizer
+    if system.scaler_module != system.module:  # tf.keras writes the inner one as an .h5 has it
+        inner = {"class_name": system.prefix + checkpoint.rule, "config": optimizer["config"]}
+    config = scaler_config(checkpoint, inner)
+    scaler = {"module": system.scaler_module, "class_name": system.scaler, "config": config}
+    return {**optimizer, **scaler}
 
 
 def _pack(file: BinaryIO, texts: dict[str, Any], weights: Any) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fastrms.checkpoint.health import suspicions
 from fastrms.checkpoint.rules import RULES
-from fastrms.dialects import Dialect, get_dialect
+from fastrms.dialects import DIALECTS, Dialect, get_dialect
 from fastrms.errors import ArgumentError, CheckpointError, PortingWarning
 from fastrms.stepper import Stepper
 from fastrms.variables import Variables, collect, flatten
@@ -103,6 +103,11 @@ def arguments_of(checkpoint: Any, row: Dialect) -> dict[str, Any]:
     return result
 
 
+def row_of(checkpoint: Any) -> Dialect | None:
+    """Return a checkpoint's dialect, or None where the file does not tell it."""
+    return DIALECTS.get(checkpoint.dialect or "")
+
+
 def optimizer_of(checkpoint: Any, variables: Any, dialect: Any, hyper: dict[str, Any]) -> Any:
     """Build the optimizer of a checkpoint with its state on the given or its own variables."""
     bare = checkpoint.rule == "none" and not checkpoint.slots and dialect is not None
@@ -114,7 +119,8 @@ def optimizer_of(checkpoint: Any, variables: Any, dialect: Any, hyper: dict[str,
         )
     if checkpoint.dialect is None and dialect is None:
         raise CheckpointError("the file does not tell its dialect; pass dialect=...")
-    if dialect is not None and get_dialect(dialect).name != checkpoint.dialect and not bare:
+    wanted = row_of(checkpoint) if dialect is None else get_dialect(dialect)
+    if wanted is not row_of(checkpoint) and not bare:
         checkpoint = checkpoint.convert(get_dialect(dialect).name)
     row = get_dialect(dialect if bare else checkpoint.dialect)
     arguments = arguments_of(checkpoint, row)
@@ -149,7 +155,7 @@ def _own(checkpoint: Any) -> dict[str, Array]:
 def load_into(core: Core, checkpoint: Any, variables: Any) -> None:
     """Load a checkpoint into an optimizer, built or not, all or nothing."""
     row = core.row
-    if checkpoint.dialect != row.name:
+    if row_of(checkpoint) is not row:
         checkpoint = checkpoint.convert(row.name)
     if core.stepper is None:
         if variables is None:

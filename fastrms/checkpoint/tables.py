@@ -29,10 +29,12 @@ class System:
     scaler: str = "LossScaleOptimizer"
     name_order: bool = False  # slots stand in the order of the variables' sorted names
     late: bool = False  # other optimizers' slots are interleaved per variable
+    home: str = ""  # where a `.weights.h5` has the groups of the layers
+    module: str = ""  # the class's module in the config of a `.keras`
+    scaler_module: str = ""
 
 
 # The first row whose version matches and whose key the config has.
-_NEW = {"jit_compile": False, "is_legacy_optimizer": False}
 SYSTEMS = (
     System(r"1\.", "keras-1", "Keras", "1.2.2", name_order=True),
     System(r"2\.0\.\d+-tf", "tf-contrib", "tf.contrib.keras", "2.0.6-tf"),
@@ -47,13 +49,31 @@ SYSTEMS = (
         late=True,
     ),
     System(
-        *(r"2\.(1[1-9]|[2-9]\d)\.", "tf-keras-2.11", "tf.keras", "2.12.0", "jit_compile", "Custom>", _NEW),
+        *(
+            r"2\.(1[1-9]|[2-9]\d)\.",
+            "tf-keras-2.11",
+            "tf.keras",
+            "2.12.0",
+            "jit_compile",
+        ),
+        prefix="Custom>",
+        extra={"jit_compile": False, "is_legacy_optimizer": False},
         scaler="LossScaleOptimizerV3",
         late=True,
+        home="/_layer_checkpoint_dependencies",
+        module="keras.optimizers.experimental",
+        scaler_module="keras.mixed_precision.loss_scale_optimizer",
     ),
     System(r"2\.", "tf-keras-v2", "tf.keras", "2.10.0"),
-    System(r"3\.", "keras-3", "Keras", "3.15.1", late=True),
+    System(
+        *(r"3\.", "keras-3", "Keras", "3.15.1"),
+        late=True,
+        home="/layers",
+        module="keras.optimizers",
+        scaler_module="keras.optimizers",
+    ),
 )
+_BY_DIALECT = {row.dialect: row for row in SYSTEMS}
 UNKNOWN = System(r"", "", "unknown")
 
 # Which slots another optimizer's file holds, in order; the last may be missing. Those in one
@@ -119,5 +139,4 @@ def present_slots(config: Mapping[str, Any], order: tuple[str, ...]) -> tuple[st
 
 def named(dialect: str | None) -> System | None:
     """Return the last row of a dialect, the one that new files are written as."""
-    found = [row for row in SYSTEMS if row.dialect == dialect]
-    return found[-1] if found else None
+    return _BY_DIALECT.get(dialect or "")

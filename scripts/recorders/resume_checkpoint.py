@@ -6,7 +6,7 @@ Runs in the environment of the system (the oldest on Python 3.6):
 
 The request lists files, each with an .npz of the arrays that the optimizer must hold after loading.
 A batch of zeros gives the first kernel a gradient of zero, so that one step turns its mean square v
-into rho * v: that shows that the loaded slots are those the step uses. Prints one JSON line per file.
+into rho * v: that shows that the loaded slots are those the step uses. Prints a JSON line per file.
 """
 
 import json
@@ -66,7 +66,7 @@ def counted(optimizer, kind):
             from_backend = models_of(kind).K if hasattr(models_of(kind), "K") else None
         try:
             return int(from_backend.get_value(optimizer.iterations))
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, ImportError, TypeError, ValueError):
             return None
 
 
