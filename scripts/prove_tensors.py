@@ -88,6 +88,8 @@ def marked(source: str, dialect: str) -> Any:
     plain = [v._replace(name=v.name.removesuffix(":0")) for v in found.variables]
     weights = {name.removesuffix(":0"): array for name, array in found.weights.items()}
     config = {**found.config, "rho": 0.9}
+    # It would give the zero gradient a value.
+    config |= {"weight_decay": 0} if config.get("weight_decay") else {}
     return dataclasses.replace(
         found,
         slots=slots,

@@ -14,7 +14,9 @@ from fastrms.errors import CheckpointError
 MAGIC = 0xDB4775248B80FB57
 _FOOTER, _TRAILER = 48, 5
 _PLAIN, _SNAPPY = 0, 1
-_LONGEST_KEY, _ALL_KEYS = 1 << 16, 1 << 28
+_LONGEST_KEY = 1 << 16
+# Names share their beginnings; together they may be so much longer than the file.
+_SHARED, _FREE = 64, 1 << 20
 _BLOCK = 4096
 _RESTART_EVERY = 16
 
@@ -52,6 +54,7 @@ def read_table(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     at = varint(footer, varint(footer, 0)[1])[1]
     index = _block(body, *_handle(footer, at), "index")
     free, last, total = 0, b"", 0
+    most = _FREE + _SHARED * len(data)
     for _, handle in _entries(index):
         offset, size = _handle(handle, 0)
         if offset < free:
@@ -59,9 +62,9 @@ def read_table(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         free = offset + size + _TRAILER
         for key, value in _entries(_block(body, offset, size, "data")):
             total += len(key)
-            if (last and key <= last) or total > _ALL_KEYS:
+            if (last and key <= last) or total > most:
                 raise CheckpointError(
-                    f"the names in the index are not in order or exceed {_ALL_KEYS} bytes at "
+                    f"the names in the index are not in order or exceed {most} bytes at "
                     f"{key[:40]!r}; the file is damaged."
                 )
             last = key

@@ -7,6 +7,7 @@ number rises when an older reader would misread a file.
 import json
 import re
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,14 @@ Array = NDArray[Any]
 FORMAT = 1
 KEY = "fastrms"
 _PLAIN = ("dialect", "config", "iterations", "loss_scale", "notes", "rule")
+
+
+def _version() -> str:
+    """Return the version of the installed package."""
+    try:
+        return version("fastrms")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def array_key(group: str, index: int, name: str) -> str:
@@ -48,8 +57,6 @@ def described(
     key : callable, optional
         Gives the name of an array from its group, its index and its variable's name.
     """
-    from fastrms import __version__
-
     arrays: dict[str, tuple[str, Array]] = {}
     slots: dict[str, list[str | None]] = {}
     for slot, column in checkpoint.slots.items():
@@ -68,7 +75,7 @@ def described(
     text = json.dumps(
         {
             "format": FORMAT,
-            "version": __version__,
+            "version": _version(),
             **{name: getattr(checkpoint, name) for name in _PLAIN},
             "writer": list(checkpoint.writer),
             "variables": [[v.name, list(v.shape), v.dtype] for v in checkpoint.variables],
@@ -127,22 +134,27 @@ def restored(text: bytes, arrays: Callable[[str], Array], kind: str, source: Sou
             f"the description of the file is damaged ({type(error).__name__}: {error})."
         ) from error
     plain["dialect"] = source.dialect or plain["dialect"]
-    given = source.variables or variables
-    if [tuple(v.shape) for v in given] != [v.shape for v in variables]:
-        raise CheckpointError(
-            f"the variables given have the shapes {[v.shape for v in given][:8]}, those of the "
-            f"file {[v.shape for v in variables][:8]}."
-        )
-    renamed = [v._replace(name=g.name) for v, g in zip(variables, given, strict=True)]
     return Checkpoint(
         writer=writer,
         format=kind,
         config=config,
-        variables=renamed,
+        variables=_renamed(variables, source.variables),
         slots=slots,
         weights=weights,
         **plain,
     )
+
+
+def _renamed(known: list[Variable], given: list[Variable] | None) -> list[Variable]:
+    """Give the caller's names to variables of the same shapes."""
+    if given is None:
+        return known
+    if [tuple(v.shape) for v in given] != [v.shape for v in known]:
+        raise CheckpointError(
+            f"the variables given have the shapes {[v.shape for v in given][:8]}, those of the "
+            f"file {[v.shape for v in known][:8]}."
+        )
+    return [v._replace(name=g.name) for v, g in zip(known, given, strict=True)]
 
 
 def exact(dtype: str, array: Array) -> Array:

@@ -38,7 +38,7 @@ _DTYPES: Mapping[str, str] = {
 _CODES = {name: code for code, name in _DTYPES.items()}
 _LONGEST_HEADER = 100_000_000
 _GROUPS, _STATE, _MODEL = "optimizer.param_groups", "optimizer.state.", "model."
-_TORCH = "torch"
+_TORCH = ("torch",)
 
 
 class _Place(NamedTuple):
@@ -186,8 +186,8 @@ def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> N
     """
     if template is not None:
         raise CheckpointError(".safetensors files take no template; leave template= out.")
-    torch = checkpoint.dialect == _TORCH and checkpoint.rule == "RMSprop"
-    words = DIALECTS[_TORCH].slot_names
+    torch = checkpoint.dialect in _TORCH and checkpoint.rule == "RMSprop"
+    words = DIALECTS[_TORCH[0]].slot_names
 
     def key(group: str, index: int, name: str) -> str:
         if group == "weights":

@@ -29,6 +29,7 @@ _STORAGES: Mapping[str, str] = {
     **{"LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "<i1"},
     **{"ByteStorage": "<u1", "BoolStorage": "|b1", "BFloat16Storage": "<u2"},
 }
+_MODULES = ("torch", "torch.storage")
 _BRAIN = "BFloat16Storage"
 _LEGACY_PICKLES = 5
 
@@ -90,7 +91,7 @@ def _marked(array: Array) -> Tensor:
 
 def _known(name: Name) -> bool:
     """Whether a global names a kind of storage."""
-    return name.module in ("torch", "torch.storage") and name.name in _STORAGES
+    return name.module in _MODULES and name.name in _STORAGES
 
 
 def _storage(identity: Any) -> _Storage:
