@@ -90,7 +90,7 @@ class Savable(Portable):
         >>> import os, tempfile, numpy as np, fastrms
         >>> w = np.ones(2)
         >>> first, second = fastrms.RMSprop(), fastrms.RMSprop()
-        >>> first.apply([w], [w])
+        >>> first.apply([np.ones(2)], [w])
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     fastrms.save(os.path.join(folder, "run.h5"), first)
         ...     second.load(os.path.join(folder, "run.h5"), [w])

@@ -136,8 +136,8 @@ class Checkpoint:
         >>> first = fastrms.RMSprop(learning_rate=0.1)
         >>> first.apply([np.ones(2)], [w])
         >>> second = first.checkpoint().optimizer()
-        >>> second.iterations, second.learning_rate
-        (1, 0.1)
+        >>> second.iterations, second.trainable_variables[0].tobytes() == w.tobytes()
+        (1, True)
         """
         return optimizer_of(self, variables, dialect, hyper)
 

@@ -90,10 +90,7 @@ def _scalars(found: Found, system: System, rule: str, config: Any, scaler: Any) 
 
 def assemble(found: Found, source: Source) -> Checkpoint:
     """Make a checkpoint of what a container holds."""
-    own = found.own or {}
-    if found.own is not None:
-        _rename(found, own)
-        found.system = named(own.get("dialect")) or found.system
+    own = _renamed(found)
     rule, config, scaler = _inner(found.optimizer)
     system = found.system or system_of(found.version, config)
     if source.dialect is not None:
@@ -102,12 +99,12 @@ def assemble(found: Found, source: Source) -> Checkpoint:
         rule = "RMSprop"
         found.notes.append("no optimizer config: the hyperparameters are not in the file.")
     scalars = _scalars(found, system, rule, config, scaler)
-    if scalars.rate is not None and config.get("learning_rate", scalars.rate) != scalars.rate:
-        found.notes.append(
-            f"the variable learning_rate={scalars.rate!r} wins over the config's "
-            f"{config['learning_rate']!r}."
-        )
     if scalars.rate is not None:
+        if config.get("learning_rate", scalars.rate) != scalars.rate:
+            found.notes.append(
+                f"the variable learning_rate={scalars.rate!r} wins over the config's "
+                f"{config['learning_rate']!r}."
+            )
         config["learning_rate"] = scalars.rate
     if own:
         variables = variables_of(own)
@@ -133,12 +130,17 @@ def assemble(found: Found, source: Source) -> Checkpoint:
     )
 
 
-def _rename(found: Found, own: Mapping[str, Any]) -> None:
-    """Give the weights the names that a file written here keeps apart."""
+def _renamed(found: Found) -> dict[str, Any]:
+    """Give weights and system the names that a file written here keeps apart; return the rest."""
+    own = found.own
+    if own is None:
+        return {}
+    found.system = named(own.get("dialect")) or found.system
     names = own.get("weights")
     if not isinstance(names, list) or len(names) != len(found.weights):
         raise CheckpointError("the attribute fastrms and the weights do not fit together.")
     found.weights = [e._replace(name=str(n)) for e, n in zip(found.weights, names, strict=True)]
+    return own
 
 
 def _restart(found: Found, config: Mapping[str, Any], has_slots: bool) -> str:
