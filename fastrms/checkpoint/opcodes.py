@@ -122,7 +122,7 @@ class Machine:
             return self.stack.pop()
         except CheckpointError:
             raise
-        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+        except (ValueError, TypeError, LookupError, OverflowError, AttributeError) as error:
             # UnicodeDecodeError and struct.error's like are ValueErrors; all mean damaged bytes.
             raise CheckpointError(
                 f"the pickle is damaged at byte {self.at} ({type(error).__name__}: {error})."

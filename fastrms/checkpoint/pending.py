@@ -72,7 +72,14 @@ class Settled:
                 f"{_DEEPEST} levels deep."
             )
         if isinstance(value, Pending):
-            return self._array(value, depth)
+            try:
+                return self._array(value, depth)
+            except (ValueError, TypeError, LookupError, OverflowError, AttributeError) as error:
+                if isinstance(error, CheckpointError):
+                    raise
+                raise CheckpointError(
+                    f"an array of the pickle is damaged ({type(error).__name__}: {error})."
+                ) from error
         if isinstance(value, list | tuple):
             return [self(part, depth + 1) for part in value]
         if isinstance(value, dict):

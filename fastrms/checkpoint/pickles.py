@@ -58,9 +58,9 @@ def flat(content: Any) -> tuple[list[str], list[Array]]:
     CheckpointError
         It holds something other than arrays.
     """
-    pairs = content.items() if isinstance(content, dict) else enumerate(content)
     if not isinstance(content, list | dict):
         raise CheckpointError(f"the pickle holds {type(content).__name__}, not a list of arrays.")
+    pairs = content.items() if isinstance(content, dict) else enumerate(content)
     names, arrays = [], []
     for name, value in pairs:
         array = np.asarray(value) if isinstance(value, int | float | np.ndarray) else None
