@@ -11,6 +11,8 @@ from fastrms.layout import halves_in_hardware
 from fastrms.rule import Hyper, Variant
 
 LANES, TILE = 32, 1024
+# Elements between the hints that memory will be needed, and how far ahead they look: measured.
+BLOCK, AHEAD, LINE_BYTES = 64, 256, 64
 
 
 def _flushed(builder: Any, value: Any, width: int) -> Any:
@@ -62,6 +64,42 @@ def pointer(typingctx, like, address):  # type: ignore[no-untyped-def]
         return builder.inttoptr(args[1], args[0].type)
 
     return like(like, types.uint64), codegen
+
+
+def _hint(builder: Any, data: Any, first: Any, count: int, bytes_each: int) -> None:
+    """Emit hints that the lines of `count` elements will be read soon."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    hint = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+    for k in range(0, count, LINE_BYTES // bytes_each):
+        place = builder.gep(data, [builder.add(first, first.type(k))])
+        # To read, kept in all caches, data: the arguments as LLVM numbers them.
+        builder.call(hint, [builder.bitcast(place, byte), number(0), number(3), number(1)])
+
+
+@intrinsic
+def soon(typingctx, pointers, first):  # type: ignore[no-untyped-def]
+    """Hint that the blocks `AHEAD` of an element will be needed, which hides their latency."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        ahead = builder.add(args[1], args[1].type(AHEAD))
+        for k in range(len(pointers)):
+            values = builder.extract_value(args[0], k)
+            bytes_each = context.get_abi_sizeof(values.type.pointee)
+            _hint(builder, values, ahead, BLOCK, bytes_each)
+        return context.get_dummy_value()
+
+    return types.void(pointers, types.intp), codegen
+
+
+@intrinsic
+def address_of(typingctx, place):  # type: ignore[no-untyped-def]
+    """Return a pointer's address."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.ptrtoint(args[0], ir.IntType(64))
+
+    return types.uint64(place), codegen
 
 
 @intrinsic
@@ -131,15 +169,20 @@ def add_squares(typingctx, lanes, values, n):  # type: ignore[no-untyped-def]
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         element = ir.HalfType() if is_half else args[1].type.pointee
         data = builder.bitcast(args[1], element.as_pointer())
+        bytes_each = 2 if is_half else context.get_abi_sizeof(element)
         block = ir.VectorType(element, LANES)
-        sums = builder.bitcast(args[0], ir.VectorType(ir.DoubleType(), LANES).as_pointer())
+        wide = ir.VectorType(ir.DoubleType(), LANES)
+        stored = builder.bitcast(args[0], wide.as_pointer())
+        # A local copy stays in registers; through memory each sum waits for its own store.
+        sums = cgutils.alloca_once_value(builder, builder.load(stored, align=8))
         count = builder.lshr(args[2], args[2].type(5))
         with cgutils.for_range(builder, count) as loop:
             first = builder.shl(loop.index, loop.index.type(5))
+            _hint(builder, data, builder.add(first, first.type(2 * AHEAD)), LANES, bytes_each)
             pointer = builder.bitcast(builder.gep(data, [first]), block.as_pointer())
             x = widened(builder, builder.load(pointer, align=2 if is_half else 4), LANES)
-            total = builder.fadd(builder.load(sums, align=8), builder.fmul(x, x))
-            builder.store(total, sums, align=8)
+            builder.store(builder.fadd(builder.load(sums), builder.fmul(x, x)), sums)
+        builder.store(builder.load(sums), stored, align=8)
         done = builder.shl(count, count.type(5))
         with cgutils.for_range(builder, builder.sub(args[2], done)) as loop:
             x = widened(

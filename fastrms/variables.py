@@ -114,6 +114,7 @@ class Variables:
     arrays: list[Array]
     names: list[str]
     named: bool
+    constraints: dict[int, Any] = field(default_factory=dict)
     by_id: dict[int, int] = field(init=False)
     by_key: dict[Any, int] = field(init=False)
 
@@ -153,7 +154,9 @@ def collect(tree: Any) -> Variables:
     shown = [repr(n) if named else str(i) for i, n in enumerate(names)]
     arrays = [require_variable(leaf, s) for (_, leaf), s in zip(leaves, shown, strict=True)]
     require_apart(arrays, shown)
-    return Variables(arrays, names, named)
+    asked = [getattr(leaf, "constraint", None) for _, leaf in leaves]
+    constraints = {i: found for i, found in enumerate(asked) if found is not None}
+    return Variables(arrays, names, named, constraints)
 
 
 def order_of(array: Array) -> int:

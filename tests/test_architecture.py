@@ -22,12 +22,36 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
     (
         "ground",
-        ("errors", "rule", "layout", "compiling", "elements", "program", "inspection", "kernels"),
+        (
+            "errors",
+            "rule",
+            "layout",
+            "compiling",
+            "elements",
+            "program",
+            "inspection",
+            "kernels",
+            "tables",
+        ),
     ),
     ("facts", ("dialects.*", "schedules.*", "threads", "reference")),
-    ("memory", ("rates", "arguments", "hyper", "variables", "state")),
-    ("step", ("work", "plan", "engines", "stepper")),
-    ("optimizer", ("locks", "weights", "portable", "checkpoint.*", "savable", "optimizer", "jit")),
+    ("memory", ("rates", "arguments", "hyper", "variables", "state", "sparse", "constraints")),
+    ("step", ("work", "rows", "plan", "engines", "stepper")),
+    (
+        "optimizer",
+        (
+            "locks",
+            "weights",
+            "averages",
+            "portable",
+            "checkpoint.*",
+            "savable",
+            "optimizer",
+            "scaling",
+            "loss_scale",
+            "jit",
+        ),
+    ),
     ("front door", ("__init__",)),
     ("programs", ("tools.*", "cli", "__main__", "demo.*")),
     ("roof", ("compat.*",)),
@@ -37,10 +61,11 @@ FILE_LINES, FUNCTION_LINES, PARAMETERS = 300, 40, 7
 # Lines of code: without docstrings, comments and blanks. The core is fastrms/ without the dialect
 # table (data and its schema), the schedules, the command line and the demo.
 # The checks that keep a step away from changed or freed memory, and what each system lets an
-# argument and a schedule be, took more than the 2,500 lines first drawn.
+# argument and a schedule be, took more than the 2,500 lines first drawn; gradients of rows, loss
+# scaling and constraints took 800 again, meeting files 40.
 # The checkpoints were first drawn with 1,800 lines: twelve formats read and written, their checks
 # against hostile files, a reader in a process of its own, and the conversion took 5,100.
-CORE_LINES, COMPAT_LINES, SCHEDULES_LINES, CHECKPOINT_LINES = 2900, 3000, 430, 5200
+CORE_LINES, COMPAT_LINES, SCHEDULES_LINES, CHECKPOINT_LINES = 3800, 3000, 430, 5200
 NOT_CORE = (
     "compat/",
     "fastrms/checkpoint/",

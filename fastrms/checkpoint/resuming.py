@@ -237,7 +237,7 @@ def _compare(core: Core, checkpoint: Any) -> None:
         restored = name == "learning_rate" and name in core.row.weights.order
         if numbers and not restored and np.float32(own) != np.float32(value):
             other.append(f"{name}={own!r} (the file has {value!r})")
-    if other and not core.stepping:
+    if other:
         warnings.warn(
             f"the optimizer goes on with its own {', '.join(other)}; use "
             "fastrms.load(path).optimizer(variables) to go on with the file's.",
