@@ -215,17 +215,18 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[])
     options = parser.parse_args()
     pythons = json.loads(options.environments.read_text())
-    content = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name, reader in READERS.items():
         if name not in pythons or (options.only and name not in options.only):
             continue
-        content[name] = proven(reader, pythons[name])
-        files = content[name]["files"]
+        found = proven(reader, pythons[name])
+        files = found["files"]
         good = sum(bool(result.get("in_effect")) for result in files.values())
         print(f"{name}: {good} of {len(files)} in effect", flush=True)
         for writer, result in files.items():
             if not result.get("in_effect"):
                 print(f"    {writer}: {result}", flush=True)
+        content = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        content = {k: {**content, name: found}[k] for k in READERS if k in {*content, name}}
         RESULTS.write_text(json.dumps(content, indent=1) + "\n")
     return 0
 
