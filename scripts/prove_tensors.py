@@ -25,6 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import fastrms  # noqa: E402
 import samples  # noqa: E402
+from prove_checkpoints import versions  # noqa: E402
 
 RESULTS = ROOT / "tests" / "checkpoints" / "proven_tensors.json"
 ITERATIONS = 41
@@ -178,10 +179,11 @@ def main() -> int:
     for name, reader in READERS.items():
         if name not in pythons or (options.only and name not in options.only):
             continue
-        content[name] = proven(name, reader, pythons[name])
-        good = sum(bool(result.get("in_effect")) for result in content[name].values())
-        print(f"{name}: {good} of {len(content[name])} in effect", flush=True)
-        for label, result in content[name].items():
+        files = proven(name, reader, pythons[name])
+        content[name] = {"versions": versions(pythons[name]), "files": files}
+        good = sum(bool(result.get("in_effect")) for result in files.values())
+        print(f"{name}: {good} of {len(files)} in effect", flush=True)
+        for label, result in files.items():
             if not result.get("in_effect"):
                 print(f"    {label}: {result}", flush=True)
         RESULTS.write_text(json.dumps(content, indent=1) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 import re
 import shutil
 import subprocess
@@ -379,3 +380,37 @@ def test_a_moved_index_without_its_data_is_refused(tmp_path):
     shutil.copy(samples.folder() / "tf210/mom_mlp.ckpt.index", tmp_path / "a.ckpt.index")
     with pytest.raises(fastrms.CheckpointError, match="kept together"):
         fastrms.load(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("name", ["new.ckpt", "old.ckpt"])
+def test_a_partitioned_variable_is_put_together(name, tmp_path):
+    """Written by TensorFlow 1.15.5: one variable in three parts, in both of its formats."""
+    folder = samples.ARCHIVE.parent / "partitioned"
+    found = fastrms.load(folder / name)
+    with np.load(folder / "expected.npz") as arrays:
+        true = {key.replace("|", "/"): arrays[key] for key in arrays}
+    assert [(v.name, v.shape) for v in found.variables] == [("scope/w", (300, 1))]
+    assert found.weights["scope/w"].tobytes() == true["scope/w"].tobytes()
+    assert found.slots["velocity"][0].tobytes() == true["scope/w/RMSProp"].tobytes()
+    assert found.slots["momentum"][0].tobytes() == true["scope/w/RMSProp_1"].tobytes()
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_list_of_weights_in_any_protocol_is_read(protocol, tmp_path):
+    weights = [np.array(7), np.array(0.5, np.float32), np.full((2, 3), 0.25), np.zeros(3)]
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(weights, protocol))
+    found = fastrms.load(tmp_path / "a.pkl", dialect="keras-3")
+    assert (found.iterations, found.config["learning_rate"]) == (7, 0.5)
+    assert [a.tobytes() for a in found.slots["velocity"]] == [a.tobytes() for a in weights[2:]]
+
+
+def test_a_list_that_python_2_pickled_is_read(tmp_path):
+    raw = np.array([0.5, 0.25], "<f4").tobytes().decode("latin-1").encode("unicode_escape")
+    body = (
+        b"(lp0\ncnumpy.core.multiarray\n_reconstruct\np1\n(cnumpy\nndarray\np2\n(I0\ntp3\nS'b'\n"
+        b"p4\ntp5\nRp6\n(I1\n(I2\ntp7\ncnumpy\ndtype\np8\n(S'f4'\np9\nI0\nI1\ntp10\nRp11\n"
+        b"(I3\nS'<'\np12\nNNNI-1\nI-1\nI0\ntp13\nbI00\nS'" + raw + b"'\np14\ntp15\nba."
+    )
+    (tmp_path / "a.pkl").write_bytes(body)
+    found = fastrms.load(tmp_path / "a.pkl", dialect="keras-2.2")
+    assert found.slots["velocity"][0].tolist() == [0.5, 0.25]

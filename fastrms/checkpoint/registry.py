@@ -21,6 +21,8 @@ from fastrms.checkpoint.document import Checkpoint, Variable
 from fastrms.errors import CheckpointError
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
+# Lists and dicts in protocols 0 and 1, which have no number in front.
+_OLD_PICKLES = (b"(l", b"(d", b"]q", b"}q")
 _TABLE_END = bytes.fromhex("57fb808b247547db")  # the last 8 bytes of a LevelDB table
 
 
@@ -116,7 +118,7 @@ def sniff(path: Path) -> str:
         return "weights.json"
     if head[8:9] == b"{":
         return "safetensors"
-    if head[:1] == b"\x80":
+    if head[:1] == b"\x80" or head[:2] in _OLD_PICKLES:
         return "pickle"
     raise CheckpointError(
         f"{path}: the bytes {head[:8]!r} begin no known format; valid: {', '.join(BY_NAME)}."
