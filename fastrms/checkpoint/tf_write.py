@@ -131,7 +131,7 @@ class _Objects:
         self.tensors: Tensors = {}
         # `tf.train.Checkpoint.restore` misses its own counter if a file has none.
         self.value(self.child(0, "save_counter"), "save_counter", "int64", np.int64(1))
-        self.optimizer = self.child(0, "optimizer")
+        self.optimizer, self.path = self.child(0, "optimizer"), "optimizer"
         owners = self.child(0, "variables")
         self.owners = [self._owner(owners, i) for i in range(len(checkpoint.variables))]
 
@@ -161,13 +161,13 @@ class _Objects:
         for child, name in names.items():
             if name in given:
                 number = self.child(self.optimizer, child)
-                self.value(number, f"optimizer/{child}", "float32", np.float32(given[name]))
+                self.value(number, f"{self.path}/{child}", "float32", np.float32(given[name]))
 
     def counter(self, name: str) -> int:
         """Add the step counter."""
         number = self.child(self.optimizer, name)
         count = np.int64(self.checkpoint.iterations or 0)
-        self.value(number, f"optimizer/{name}", "int64", count)
+        self.value(number, f"{self.path}/{name}", "int64", count)
         return number
 
     def scale(self, parent: int, path: str, scale: str, counter: str) -> None:
@@ -177,6 +177,21 @@ class _Objects:
             if word in known:
                 number = self.child(parent, name)
                 self.value(number, f"{path}/{name}", kind, np.dtype(kind).type(known[word]))
+
+    def wrap(self) -> None:
+        """Go on inside a LossScaleOptimizer of Keras 3, whose own counter stays at 0."""
+        outer = self.optimizer
+        for name, kind in (("_iterations", "int64"), ("_learning_rate", "float32")):
+            self.value(self.child(outer, name), f"optimizer/{name}", kind, np.dtype(kind).type(0))
+        self.scale(outer, "optimizer", "dynamic_scale", "step_counter")
+        order = ("_iterations", "_learning_rate", "step_counter", "dynamic_scale")
+        known = [n for n in order if n in self.nodes[outer].children]
+        listing = {str(i): self.nodes[outer].children[name] for i, name in enumerate(known)}
+        self.nodes[self.child(outer, "_variables")].children = listing
+        self.optimizer, self.path = (
+            self.child(outer, "inner_optimizer"),
+            f"{self.path}/inner_optimizer",
+        )
 
     def finished(self) -> Tensors:
         """Return all tensors with the graph."""
@@ -208,11 +223,13 @@ class _Objects:
         """Name things as tf.keras 2.11+ and Keras 3 do."""
         order = DIALECTS[str(self.checkpoint.dialect)].weights.order
         with_rate = _WITH_RATE in order
+        if with_rate and self.checkpoint.loss_scale:
+            self.wrap()
         members = [self.counter("_iterations")]
         self.scalars({"_learning_rate": "learning_rate"})
         rate = self.nodes[self.optimizer].children.get("_learning_rate")
         members += [rate] if with_rate and rate is not None else []
-        if self.checkpoint.loss_scale:
+        if self.checkpoint.loss_scale and not with_rate:
             holder = self.child(self.optimizer, "loss_scale")
             self.scale(holder, "optimizer/loss_scale", "current_loss_scale", "good_steps")
         listing = self.child(self.optimizer, "_variables")
@@ -222,7 +239,7 @@ class _Objects:
                 self.nodes.append(Node())
                 number = len(self.nodes) - 1
                 known = self.checkpoint.variables[i]
-                path = f"optimizer/_variables/{len(members)}"
+                path = f"{self.path}/_variables/{len(members)}"
                 name = f"RMSprop/{slot}/{known.name}"
                 self.value(number, path, known.dtype, array, name)
                 self.nodes[group].children[str(i)] = number
