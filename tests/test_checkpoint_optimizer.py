@@ -374,6 +374,17 @@ def test_bfloat16_arrives_as_float32_and_is_written_back_exactly(name, tmp_path)
     assert fastrms.load(tmp_path / name).iterations == 5  # the old file is whole
 
 
+def test_keras_3s_h5_forgets_the_name_of_bfloat16(tmp_path):
+    """Recorded with Keras 3.15.1: model.save('x.h5') writes two opaque bytes without any mark."""
+    state = brain_checkpoint()
+    fastrms.save(tmp_path / "a.h5", state)
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file.visititems(lambda _, item: item.attrs.pop("dtype", None) and None)
+    found = fastrms.load(tmp_path / "a.h5")
+    assert found.slots["velocity"][0].tobytes() == state.slots["velocity"][0].tobytes()
+    assert any("two nameless bytes" in note for note in found.notes)
+
+
 @given(st.lists(st.integers(0, 0xFFFF), max_size=20))
 def test_every_bfloat16_survives_float32(bits):
     raw = np.array(bits, "<u2")

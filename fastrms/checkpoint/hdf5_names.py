@@ -41,9 +41,10 @@ def names_of(attributes: dict[str, Any], name: str, where: str) -> list[str] | N
 
 def entry_of(tree: Tree, path: str, name: str) -> Entry:
     """Return one array, or raise what stands in its place."""
-    if path in tree.arrays:
+    if path in tree.arrays and tree.dtypes[path] != "V2":
         return Entry(name, tree.arrays[path], tree.dtypes[path])
-    what = "a group" if path in tree.groups else f"{tree.odd.get(path, 'not there')}"
+    opaque = "opaque" if path in tree.arrays else "not there"
+    what = "a group" if path in tree.groups else tree.odd.get(path, opaque)
     raise CheckpointError(
         f"{path} is {what}; expected an array of float16, float32, float64, bfloat16 or integers."
     )

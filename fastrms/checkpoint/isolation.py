@@ -220,18 +220,19 @@ def _gathered(tree: dict[str, Any], memory: Any, descriptor: int) -> Tree:
     """Return a tree with its arrays: from the other process, or straight from the file."""
     arrays, dtypes, odd = {}, {}, {}
     for name, fact in tree["datasets"].items():
-        if "odd" in fact or fact["dtype"] == "V2":
-            odd[name] = fact.get("odd", "opaque")
+        if "odd" in fact:
+            odd[name] = fact["odd"]
             continue
         dtypes[name] = fact["dtype"]
-        dtype = np.dtype("V2" if fact["dtype"] == "bfloat16" else fact["dtype"])
+        brain = fact["dtype"] in ("bfloat16", "V2")  # "V2": two bytes that nothing names
+        dtype = np.dtype("V2" if brain else fact["dtype"])
         if "place" in fact:
             array = _straight(descriptor, fact, dtype)
         else:
             count = math.prod(fact["shape"])
             array = np.frombuffer(memory, dtype, count, fact["offset"] if count else 0)
             array = array.reshape(fact["shape"])
-        arrays[name] = widened(array) if fact["dtype"] == "bfloat16" else array
+        arrays[name] = widened(array) if brain else array
     return Tree(tree["groups"], arrays, dtypes, odd)
 
 

@@ -49,6 +49,11 @@ def _found(tree: Tree) -> Found:
     if "/optimizer_weights" not in tree.groups and "layer_names" not in tree.groups[home]:
         raise CheckpointError("the HDF5 file is none of Keras's: it has no layers and no slots.")
     notes: list[str] = []
+    nameless = [path for path, dtype in tree.dtypes.items() if dtype == "V2"]
+    if nameless and str(root.get("keras_version")).startswith("3."):
+        # keras 3.15.1 legacy_h5_format writes ml_dtypes' bfloat16, and HDF5 forgets its name.
+        tree.dtypes.update(dict.fromkeys(nameless, "bfloat16"))
+        notes.append("arrays of two nameless bytes are read as bfloat16, as Keras 3 writes it.")
     weights = _weights(tree, home, notes)
     training = root.get("training_config")
     config = parsed(training, "training_config") if training is not None else {}
