@@ -236,7 +236,9 @@ def _compare(core: Core, checkpoint: Any) -> None:
         own = getattr(core.settings, "learning_rate" if name == "lr" else name, value)
         numbers = isinstance(own, int | float) and isinstance(value, int | float)
         restored = name == "learning_rate" and name in core.row.weights.order
-        if numbers and not restored and np.float32(own) != np.float32(value):
+        if name in _IDLE or not numbers or restored:
+            continue
+        if np.float32(own) != np.float32(value):
             other.append(f"{name}={own!r} (the file has {value!r})")
     if other:
         warnings.warn(
