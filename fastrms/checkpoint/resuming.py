@@ -16,9 +16,10 @@ from fastrms.checkpoint.health import suspicions
 from fastrms.checkpoint.rules import RULES
 from fastrms.dialects import DIALECTS, Dialect, get_dialect
 from fastrms.errors import ArgumentError, CheckpointError, PortingWarning
+from fastrms.exclusion import undecayed
 from fastrms.stepper import Stepper
 from fastrms.variables import Variables, collect, flatten
-from fastrms.weights import Core, undecayed
+from fastrms.weights import Core
 
 Array = NDArray[Any]
 # Keys of configs that say nothing about the rule.
@@ -162,7 +163,7 @@ def load_into(core: Core, checkpoint: Any, variables: Any) -> None:
             raise CheckpointError("the optimizer has no variables yet; pass variables=...")
         match = matched(checkpoint, variables)
         known = collect(variables)
-        stepper = Stepper(row, core.settings, known, undecayed(core, known))
+        stepper = Stepper(row, core.settings, known, undecayed(core.excluded, known))
         stepper.create_slots(list(range(len(known.arrays))))
         install(core, checkpoint, match.indices, stepper)
         core.stepper = stepper
@@ -235,6 +236,7 @@ def _compare(core: Core, checkpoint: Any) -> None:
         own = getattr(core.settings, "learning_rate" if name == "lr" else name, value)
         numbers = isinstance(own, int | float) and isinstance(value, int | float)
         restored = name == "learning_rate" and name in core.row.weights.order
+        restored = restored or name in _IDLE
         if numbers and not restored and np.float32(own) != np.float32(value):
             other.append(f"{name}={own!r} (the file has {value!r})")
     if other:
