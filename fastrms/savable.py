@@ -17,7 +17,8 @@ class Savable(Portable):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Enter the class as the one that carries out the rule of its name."""
         super().__init_subclass__(**kwargs)
-        RULES.setdefault(cls.__name__, cls)
+        if cls.__module__.startswith("fastrms."):  # users' subclasses may bear any name
+            RULES.setdefault(cls.__name__, cls)
 
     @property
     def trainable_variables(self) -> list[Array]:

@@ -51,7 +51,7 @@ FILE_LINES, FUNCTION_LINES, PARAMETERS = 300, 40, 7
 # scaling and constraints took 800 again; tensors of other libraries that keep their memory, 180;
 # meeting files, 40.
 # What mirrors Keras' interface around them has its own budget.
-CORE_LINES, COMPAT_LINES, SCHEDULES_LINES, SURFACE_LINES = 3980, 5600, 430, 1100
+CORE_LINES, COMPAT_LINES, SCHEDULES_LINES, SURFACE_LINES = 3990, 5600, 430, 1100
 SURFACE = tuple(
     f"fastrms/{name}.py"
     for name in (
@@ -67,7 +67,7 @@ ENGINE = ("binding", "derivatives", "expressions", "functions", "operations", "p
 ENGINE += ("session", "variables")
 # The checkpoints were first drawn with 1,800 lines: twelve formats read and written, their checks
 # against hostile files, a reader in a process of its own, and the conversion took 5,100.
-CHECKPOINT_LINES = 5200
+CHECKPOINT_LINES = 5300
 NOT_CORE = (
     *SURFACE,
     "compat/",

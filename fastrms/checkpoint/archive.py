@@ -62,6 +62,8 @@ class Archive:
             raise CheckpointError(f"the zip archive has no member {name!r}.")
         whole = os.path.getsize(self.path)
         limit = _FREE + _GROWTH * info.compress_size
+        if info.header_offset > whole:
+            raise CheckpointError(f"{name!r} lies beyond the end; the archive is damaged.")
         if info.compress_size > whole or (info.file_size > limit and not self.trusted):
             raise CheckpointError(
                 f"{name!r} claims {info.file_size} bytes from {info.compress_size} in a file of "

@@ -37,7 +37,15 @@ def _scalar(args: tuple[Any, ...]) -> Pending:
     return Pending((), args[0], False, args[1])
 
 
+def _no_bytes(args: tuple[Any, ...]) -> bytes:
+    """Read what Python 3 writes for empty bytes in old protocols."""
+    if args:
+        raise CheckpointError("the pickle calls bytes with arguments; only data is read.")
+    return b""
+
+
 _CALLS: dict[tuple[str, str], Callable[[tuple[Any, ...]], Any]] = {
+    ("__builtin__", "bytes"): _no_bytes,
     ("_codecs", "encode"): lambda args: _text(args[0]).encode(_text(args[1])),
     ("numpy", "dtype"): lambda args: Kind(_text(args[0]).lstrip("<|=")),
     ("collections", "OrderedDict"): lambda args: dict(map(listed, listed(args[0]) if args else [])),

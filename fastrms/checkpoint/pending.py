@@ -29,7 +29,7 @@ class Kind:
 
     def dtype(self) -> np.dtype[Any]:
         """Return the dtype, if it is one of plain numbers or objects."""
-        if self.code not in _CODES:
+        if self.code not in _CODES or self.order not in ("<", ">", "=", "|"):
             raise CheckpointError(
                 f"an array has dtype {self.code[:20]!r}; readable: {', '.join(sorted(_CODES))}."
             )

@@ -75,7 +75,8 @@ class _View:
                 f"{self.storage.count} numbers; the file is damaged."
             )
         flat = raw.view(dtype)[self.offset :] if size else np.empty(0, dtype)
-        strides = [step * dtype.itemsize for step in self.strides]
+        pairs = zip(self.shape, self.strides, strict=True)
+        strides = [step * dtype.itemsize if n > 1 and size else 0 for n, step in pairs]
         view = np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False)
         brain = self.storage.kind == _BRAIN
         array = widened(view) if brain else np.array(view, dtype.newbyteorder("="))
