@@ -56,7 +56,7 @@ def test_the_package_runs_as_a_module() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "COMMAND is missing (choose from demo)"),
+        ([], "COMMAND is missing (choose from demo, inspect, convert, diff)"),
         (["train"], "invalid choice: 'train'"),
         (["--wat"], "unknown: --wat"),
         (["demo", "--epoch", "3"], "unknown: --epoch 3"),
