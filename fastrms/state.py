@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastrms.cuda import arrays as device
 from fastrms.variables import Variables
 
 Array = NDArray[Any]
@@ -39,6 +40,13 @@ class State:
         self.shapes: list[tuple[int, ...]] = [a.shape for a in arrays]
         self._columns = [a.flags.f_contiguous and not a.flags.c_contiguous for a in arrays]
 
+    def _zeros(self, size: int, dtype: np.dtype[Any]) -> Array:
+        """Return zeros where the variables lie."""
+        first = self.variables.arrays[0]
+        if isinstance(first, np.ndarray):
+            return aligned(size, dtype)
+        return device.zeros(size, dtype, first.place)  # type: ignore[return-value]
+
     def create(self, names: list[str], indices: list[int]) -> None:
         """Add the slots that do not exist yet, in arenas, slot by slot."""
         missing = [(n, i) for n in names for i in indices if (n, i) not in self.slots]
@@ -47,7 +55,7 @@ class State:
         for _, i in missing:
             dtype = arrays[i].dtype
             needed[dtype] = needed.get(dtype, 0) + _padded(arrays[i].size, dtype.itemsize)
-        arenas = {dtype: aligned(size, dtype) for dtype, size in needed.items()}
+        arenas = {dtype: self._zeros(size, dtype) for dtype, size in needed.items()}
         used = dict.fromkeys(needed, 0)
         for name, i in missing:
             dtype, size = arrays[i].dtype, arrays[i].size

@@ -19,9 +19,10 @@ from fastrms.work import ACCUMULATE, CLEAR, IDLE, UPDATE, Item, Workshop
 
 Array = NDArray[Any]
 if TYPE_CHECKING:
+    from fastrms.cuda.plan import DevicePlan
     from fastrms.plan import Plan
 
-AnyPlan: TypeAlias = "Plan | ReferencePlan"
+AnyPlan: TypeAlias = "Plan | ReferencePlan | DevicePlan"
 _MOST_PLANS = 16
 
 
@@ -45,7 +46,8 @@ class Stepper:
         self._scheduled: float | None = None  # what it gives the coming one
         half = any(dtype == np.float16 for dtype in self.dtypes)
         self._compiled = not config.DISABLE_JIT and (halves_in_hardware() or not half)
-        self._swift = layout_is_known() and self._compiled
+        self._on_device = not isinstance(variables.arrays[0], np.ndarray)
+        self._swift = self._on_device or (layout_is_known() and self._compiled)
 
     @property
     def calls(self) -> int:
@@ -222,7 +224,9 @@ class Stepper:
         try:
             self.create_slots([i for i, p in enumerate(present) if p])
             phases = self._phases(mode, present)
-            kind = _compiled_plan() if self._compiled else ReferencePlan
+            kind: type[AnyPlan] = ReferencePlan
+            if self._on_device or self._compiled:
+                kind = _device_plan() if self._on_device else _compiled_plan()
             plan = kind(self.shop, phases, present, self.counter)
         except BaseException:
             for key in set(self.state.slots) - known:
@@ -252,3 +256,10 @@ def _compiled_plan() -> "type[Plan]":
     from fastrms.plan import Plan
 
     return Plan
+
+
+def _device_plan() -> "type[DevicePlan]":
+    """Import what needs Numba's CUDA target when an array on a GPU is given."""
+    from fastrms.cuda.plan import DevicePlan
+
+    return DevicePlan

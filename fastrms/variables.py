@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastrms.cuda import arrays as device
+from fastrms.cuda.protocols import facts_of_owner, lies_on_device
 from fastrms.errors import GradientError, VariableError
 from fastrms.layout import C_ORDER, F_ORDER
 
@@ -28,7 +30,12 @@ def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str | None, Any]]:
 
 def _holds_arrays(items: Sequence[Any]) -> bool:
     """Tell a list of arrays from a gradient written as a list of numbers."""
-    return any(isinstance(item, np.ndarray | Mapping) for item in items)
+    return any(isinstance(item, np.ndarray | Mapping) or lies_on_device(item) for item in items)
+
+
+def is_lone(tree: Any) -> bool:
+    """Tell whether a tree of variables or gradients is one array, which could be walked through."""
+    return isinstance(tree, np.ndarray) or lies_on_device(tree)
 
 
 def describe(array: Any) -> str:
@@ -45,6 +52,8 @@ def key_of(array: Array) -> tuple[int, tuple[int, ...], tuple[int, ...], str]:
 
 def require_variable(array: Any, name: str) -> Array:
     """Return an array that can be updated in place, or raise."""
+    if lies_on_device(array):
+        return device.variable(array, name)  # type: ignore[return-value]
     problem = None
     if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
         problem = f"is {describe(array)}; valid: a NumPy array of float16, float32 or float64"
@@ -84,8 +93,23 @@ def _repeats_exactly(array: Array) -> bool:
 
 def extent(array: Array) -> tuple[int, int]:
     """Return the first and one past the last byte address of an array."""
+    if not isinstance(array, np.ndarray):
+        return array.extent()
     low, high = np.lib.array_utils.byte_bounds(array)
     return int(low), int(high)
+
+
+def meets(one: Array, other: Array) -> bool:
+    """Tell whether the extents of two arrays overlap."""
+    (low, high), (start, end) = extent(one), extent(other)
+    return low < end and start < high
+
+
+def shares(one: Array, other: Array) -> bool:
+    """Tell whether two arrays whose extents overlap share an element."""
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return bool(np.shares_memory(one, other))
+    return isinstance(one, np.ndarray) == isinstance(other, np.ndarray)  # on a device: one piece
 
 
 def require_apart(arrays: Sequence[Array], names: Sequence[str]) -> None:
@@ -95,7 +119,7 @@ def require_apart(arrays: Sequence[Array], names: Sequence[str]) -> None:
     for (low, high), i in order:
         reach = [(end, k) for end, k in reach if end > low]
         for _, k in reach:
-            if arrays[i] is arrays[k] or np.shares_memory(arrays[i], arrays[k]):
+            if arrays[i] is arrays[k] or shares(arrays[i], arrays[k]):
                 first, second = sorted((i, k))
                 raise VariableError(
                     f"variables {names[first]} and {names[second]} share elements; each number "
@@ -105,6 +129,11 @@ def require_apart(arrays: Sequence[Array], names: Sequence[str]) -> None:
     empty = [id(a) for a in arrays if not a.size]
     if len(set(empty)) != len(empty):
         raise VariableError("the same empty array is given twice; pass each array once.")
+
+
+def owner_of(array: Array) -> Any:
+    """Return the object that the user gave for an array."""
+    return array if isinstance(array, np.ndarray) else array.owner
 
 
 @dataclass
@@ -118,14 +147,17 @@ class Variables:
     by_key: dict[Any, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.by_id = {id(a): i for i, a in enumerate(self.arrays)}
+        self.by_id = {id(owner_of(a)): i for i, a in enumerate(self.arrays)}
         self.by_key = {key_of(a): i for i, a in enumerate(self.arrays) if a.size}
 
     def index(self, array: Any) -> int | None:
         """Return which variable an array is: by identity, else by its buffer."""
         found = self.by_id.get(id(array))
-        if found is not None and self.arrays[found] is array:
+        if found is not None and owner_of(self.arrays[found]) is array:
             return found
+        if lies_on_device(array):
+            now = facts_of_owner(array)
+            return self.by_key.get((now.address, now.shape, now.strides, now.dtype.str))
         if not isinstance(array, np.ndarray) or array.dtype.hasobject:
             return None
         return self.by_key.get(key_of(array)) if array.flags.writeable else None
@@ -137,8 +169,8 @@ class Variables:
 
 def collect(tree: Any) -> Variables:
     """Check the variables given to `build` and name them."""
-    if isinstance(tree, np.ndarray) or not isinstance(tree, Mapping | list | tuple):
-        tree = [tree] if isinstance(tree, np.ndarray) else list(tree)
+    if is_lone(tree) or not isinstance(tree, Mapping | list | tuple):
+        tree = [tree] if is_lone(tree) else list(tree)
     leaves = list(flatten(tree))
     if not leaves:
         raise VariableError("no variables were given; pass a list or a dictionary of arrays.")
@@ -152,6 +184,7 @@ def collect(tree: Any) -> Variables:
         )
     shown = [repr(n) if named else str(i) for i, n in enumerate(names)]
     arrays = [require_variable(leaf, s) for (_, leaf), s in zip(leaves, shown, strict=True)]
+    device.require_one_place(arrays)
     require_apart(arrays, shown)
     return Variables(arrays, names, named)
 
@@ -178,7 +211,7 @@ def paired(grads: Any, variables: Any, known: Variables | None) -> tuple[list[An
     """Turn dictionaries and other iterables into lists, gradients matched by key to variables."""
     leaves = None if variables is None else leaves_of(variables)
     if not isinstance(grads, Mapping):
-        return ([grads] if isinstance(grads, np.ndarray) else list(grads)), leaves
+        return ([grads] if is_lone(grads) else list(grads)), leaves
     if isinstance(variables, Mapping):
         names = [str(name) for name, _ in flatten(variables)]
     elif variables is None and known is not None and known.named:
@@ -199,23 +232,26 @@ def paired(grads: Any, variables: Any, known: Variables | None) -> tuple[list[An
 
 def as_trees(gradients: Any, variables: Any) -> tuple[Any, Any]:
     """Return trees that can be walked twice: iterators become lists."""
-    if not isinstance(gradients, Iterable):
+    if not (isinstance(gradients, Iterable) or lies_on_device(gradients)):
         raise GradientError(
             f"the gradients are {describe(gradients)}; valid: a list or a dictionary with one "
             "gradient (or None) per variable; pass [gradient] for one."
         )
-    if not isinstance(variables, Iterable | None):
+    if not (isinstance(variables, Iterable | None) or lies_on_device(variables)):
         raise VariableError(
             f"the variables are {describe(variables)}; valid: a list or a dictionary of arrays, "
             "or None for those of build(); pass [variable] for one."
         )
     kept = (Mapping, list, tuple, np.ndarray, type(None))
-    found = [tree if isinstance(tree, kept) else list(tree) for tree in (gradients, variables)]
+    found = [
+        tree if isinstance(tree, kept) or lies_on_device(tree) else list(tree)
+        for tree in (gradients, variables)
+    ]
     return found[0], found[1]
 
 
 def leaves_of(tree: Any) -> list[Any]:
     """Return the arrays of a tree of variables."""
-    if isinstance(tree, np.ndarray):
+    if is_lone(tree):
         return [tree]
     return [leaf for _, leaf in flatten(tree if isinstance(tree, Mapping) else list(tree))]

@@ -82,7 +82,8 @@ def signed(core: Core, values: list[Array]) -> list[Array]:
     """Return copies with the signs of the mirrored system: from its weights to ours and back."""
     negated = core.row.weights.negated
     pairs = zip(layout(core), values, strict=True)
-    return [-value if name in negated else np.array(value) for (name, _), value in pairs]
+    copies = ((name, np.array(value)) for (name, _), value in pairs)
+    return [-copy if name in negated else copy for name, copy in copies]
 
 
 def names(core: Core) -> list[str]:
@@ -146,7 +147,7 @@ def _set(core: Core, expected: Any, current: list[Array], fresh: list[Array]) ->
     for (_, index), old, new in zip(expected, current, fresh, strict=True):
         if index is not None:
             with np.errstate(over="ignore", under="ignore"):
-                np.copyto(old, new, casting="unsafe")
+                old[...] = new
 
 
 def moved(stepper: Stepper, variables: Variables) -> Stepper:
