@@ -201,7 +201,7 @@ class RMSprop(Portable):
             )
         self._core.excluded = (list(var_list or []), list(var_names or []))
 
-    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+    def apply(self, grads: Any, trainable_variables: Any = None, *, stream: Any = None) -> None:
         """Update the variables in place by one step.
 
         Parameters
@@ -212,6 +212,8 @@ class RMSprop(Portable):
         trainable_variables : list or (nested) dict of numpy.ndarray, optional
             The variables, all or some, in any order; by default those of `build`. On the first
             step this builds the optimizer.
+        stream : int or stream object, optional
+            Where a step on a GPU is queued; by default where the gradients' library works.
 
         Raises
         ------
@@ -239,20 +241,20 @@ class RMSprop(Portable):
             fresh = core.stepper is None
             try:
                 core.stepping = True
-                self._step(grads, trainable_variables, base)
+                self._step(grads, trainable_variables, base, stream)
                 fresh = False
             finally:
                 core.stepping = False
                 if fresh and core.stepper and not core.stepper.carried_out:
                     core.stepper = None  # a refused first step builds nothing
 
-    def _step(self, grads: Any, variables: Any, base: Any) -> None:
+    def _step(self, grads: Any, variables: Any, base: Any, stream: Any) -> None:
         """Pair gradients and variables; take one step with them."""
         plain = variables is None or type(variables) is list
         if type(grads) is not list or not plain:
             grads, variables = as_trees(grads, variables)
             grads, variables = paired(grads, variables, self._known(variables).variables)
-        self._known(variables).step(grads, variables, base)
+        self._known(variables).step(grads, variables, base, stream)
 
     def _known(self, variables: Any) -> Stepper:
         """Return the stepper, built on the first step if need be."""
@@ -261,13 +263,13 @@ class RMSprop(Portable):
         late = self._core.row.weights.late != "no"
         return self._core.stepper or self._build(collect(variables), late)
 
-    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Array]]) -> int:
+    def apply_gradients(self, grads_and_vars: Iterable[Any], *, stream: Any = None) -> int:
         """Update variables from pairs of gradient and variable.
 
         Parameters
         ----------
         grads_and_vars : iterable of (gradient, variable)
-            As for `apply`.
+            As for `apply`, and so is `stream`.
 
         Returns
         -------
@@ -284,7 +286,8 @@ class RMSprop(Portable):
         pairs = list(grads_and_vars)
         if not pairs:
             raise VariableError("no (gradient, variable) pairs were given; give at least one.")
-        self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
+        gradients, variables = [g for g, _ in pairs], [v for _, v in pairs]
+        self.apply(gradients, variables, stream=stream)
         return self.iterations
 
     def __repr__(self) -> str:

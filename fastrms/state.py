@@ -45,7 +45,7 @@ class State:
         first = self.variables.arrays[0]
         if isinstance(first, np.ndarray):
             return aligned(size, dtype)
-        return device.zeros(size, dtype, first.place)  # type: ignore[return-value]
+        return device.zeros(size, dtype, first.place)
 
     def create(self, names: list[str], indices: list[int]) -> None:
         """Add the slots that do not exist yet, in arenas, slot by slot."""

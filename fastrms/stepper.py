@@ -7,6 +7,7 @@ from numba import config
 from numpy.typing import NDArray
 
 from fastrms.arguments import Settings
+from fastrms.cuda import arrays as device
 from fastrms.dialects.fields import Dialect
 from fastrms.engines import ReferencePlan
 from fastrms.errors import GradientError, VariableError
@@ -77,10 +78,14 @@ class Stepper:
             for i in fresh:
                 self.state.shaped("average", i)[...] = self.variables.arrays[i]
 
-    def step(self, gradients: list[Any], given: list[Any] | None, base: Any) -> None:
+    def step(
+        self, gradients: list[Any], given: list[Any] | None, base: Any, stream: Any = None
+    ) -> None:
         """Check everything, then carry out one step."""
         # Lists of our own: other threads may replace gradients in theirs while kernels read them.
         gradients, given = gradients[:], None if given is None else given[:]
+        if self._on_device or stream is not None:
+            device.choose_stream(self.variables.arrays[0], gradients, stream)
         steps, mode = self.settings.gradient_accumulation_steps, UPDATE
         if steps and (self.calls + 1) % steps:
             mode = ACCUMULATE

@@ -82,8 +82,7 @@ def signed(core: Core, values: list[Array]) -> list[Array]:
     """Return copies with the signs of the mirrored system: from its weights to ours and back."""
     negated = core.row.weights.negated
     pairs = zip(layout(core), values, strict=True)
-    copies = ((name, np.array(value)) for (name, _), value in pairs)
-    return [-copy if name in negated else copy for name, copy in copies]
+    return [np.array(-np.asarray(v) if name in negated else v) for (name, _), v in pairs]
 
 
 def names(core: Core) -> list[str]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastrms.arguments import Settings
 from fastrms.cuda import arrays as device
+from fastrms.cuda.protocols import lies_on_device
 from fastrms.dialects.fields import Dialect
 from fastrms.errors import GradientError
 from fastrms.hyper import Numbers, bounds
@@ -185,7 +186,7 @@ class Workshop:
         label, variable = self.variables.label(index), self.variables.arrays[index]
         if not isinstance(variable, np.ndarray):
             return device.gradient(label, variable, value)
-        if device.lies_on_device(value):
+        if lies_on_device(value):
             raise GradientError(
                 f"the gradient of variable {label} is on a GPU ({type(value).__name__}), the "
                 "variable in the host's memory; valid: a NumPy array. Copy it to the host first."
@@ -199,7 +200,7 @@ class Workshop:
                 f"heed; valid: an array of shape {variable.shape}. Use .filled(0), for example."
             )
         array = np.asarray(array)
-        if array.dtype.kind != "f":
+        if array.dtype.kind != "f" and array.dtype != variable.dtype:
             raise GradientError(
                 f"the gradient of variable {label} has dtype {array.dtype}; valid: float16, "
                 "float32 or float64. Convert it with .astype."

@@ -24,9 +24,16 @@ FLOORS = (
         "ground",
         ("errors", "rule", "layout", "compiling", "elements", "program", "inspection", "kernels"),
     ),
+    (
+        "devices",
+        (
+            *("cuda", "cuda.elements", "cuda.simulated", "cuda.driver", "cuda.target"),
+            *("cuda.kernels", "cuda.protocols", "cuda.arrays"),
+        ),
+    ),
     ("facts", ("dialects.*", "schedules.*", "threads", "reference")),
     ("memory", ("rates", "arguments", "hyper", "variables", "state")),
-    ("step", ("work", "plan", "engines", "stepper")),
+    ("step", ("work", "plan", "cuda.plan", "engines", "stepper")),
     ("optimizer", ("locks", "weights", "portable", "optimizer", "jit")),
     ("front door", ("__init__",)),
     ("programs", ("cli", "__main__", "demo.*")),
@@ -37,10 +44,13 @@ FILE_LINES, FUNCTION_LINES, PARAMETERS = 300, 40, 7
 # Lines of code: without docstrings, comments and blanks. The core is fastrms/ without the dialect
 # table (data and its schema), the schedules, the command line and the demo.
 # The checks that keep a step away from changed or freed memory, and what each system lets an
-# argument and a schedule be, took more than the 2,500 lines first drawn.
-CORE_LINES, COMPAT_LINES, SCHEDULES_LINES = 2900, 3000, 430
+# argument and a schedule be, took more than the 2,500 lines first drawn; 30 send arrays on a GPU
+# to fastrms/cuda/. There the kernels, the tables and their compilation hold the 600 lines first
+# drawn; reading two protocols, the driver, and the simulator's stand-ins took as much again.
+CORE_LINES, COMPAT_LINES, SCHEDULES_LINES, CUDA_LINES = 2930, 3000, 430, 1300
 NOT_CORE = (
     "compat/",
+    "fastrms/cuda/",
     "fastrms/demo/",
     "fastrms/dialects/",
     "fastrms/schedules/",
@@ -107,7 +117,7 @@ def floor_of(name: str) -> list[int]:
     return [
         number
         for number, (_, rows) in enumerate(FLOORS)
-        if any(short == row or f"{short}.".startswith(row.removesuffix("*")) for row in rows)
+        if short in rows or any(f"{short}.".startswith(r[:-1]) for r in rows if r.endswith("*"))
     ]
 
 
@@ -247,9 +257,11 @@ def test_budgets():
     compat = sum(n for path, n in sizes.items() if path.startswith("compat/"))
     core = sum(n for path, n in sizes.items() if not path.startswith(NOT_CORE))
     schedules = sum(n for path, n in sizes.items() if path.startswith("fastrms/schedules/"))
+    cuda = sum(n for path, n in sizes.items() if path.startswith("fastrms/cuda/"))
     assert core <= CORE_LINES
     assert schedules <= SCHEDULES_LINES
     assert compat <= COMPAT_LINES
+    assert cuda <= CUDA_LINES
 
 
 def test_public_things_have_docstrings():

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fastrms import cuda
 from fastrms.cuda.protocols import Facts, facts_of_owner, lies_on_device, orders, packed
-from fastrms.errors import DeviceError, GradientError, VariableError
+from fastrms.errors import ArgumentError, DeviceError, GradientError, VariableError
 
 Array = NDArray[Any]
 
@@ -42,6 +42,7 @@ class DeviceArray:
     """A contiguous array in a GPU's memory."""
 
     base = None
+    kept: Any = None  # what a view keeps alive
 
     def __init__(self, facts: Facts, place: Place, owner: Any = None) -> None:
         self.address, self.shape, self.strides, self.dtype, writeable, _ = facts
@@ -173,9 +174,10 @@ def _received(value: Any, place: Place | None) -> DeviceArray:
     if isinstance(value, DeviceArray):
         return value
     facts = facts_of_owner(value, None if place is None else place.stream)
-    place = place or Place(0)
-    ordinal = place.machine.device_of(facts.address) if facts.address else place.ordinal
-    return DeviceArray(facts, place if ordinal == place.ordinal else Place(ordinal), value)
+    ordinal = Place(0).machine.device_of(facts.address) if facts.address else 0
+    if place is None or place.ordinal != ordinal:
+        place = Place(ordinal, stream_of(value, ordinal) or 1)
+    return DeviceArray(facts, place, value)
 
 
 def variable(value: Any, name: str) -> DeviceArray:
@@ -228,6 +230,41 @@ def stream_of(value: Any, ordinal: int) -> int | None:
         return None
     found = getattr(value, "__cuda_array_interface__", None)
     return None if found is None else found.get("stream")
+
+
+def _handle(stream: Any) -> int:
+    """Return a stream's handle, however its library calls it."""
+    found = stream
+    if hasattr(stream, "__cuda_stream__"):
+        found = stream.__cuda_stream__()[1]
+    for name in ("ptr", "cuda_stream", "handle"):
+        found = getattr(found, name, found)
+    found = getattr(found, "value", found) or 1  # 0 and 1 are the legacy default stream
+    if isinstance(found, bool) or not hasattr(found, "__int__") or int(found) < 0:
+        raise ArgumentError(
+            f"stream={stream!r} is not valid; valid: a stream of CuPy, PyTorch, Numba or cuda.core, "
+            "or its handle as an integer."
+        )
+    return int(found)
+
+
+def choose_stream(variable: Any, gradients: list[Any], asked: Any) -> None:
+    """Decide where a step is queued, after all that it needs: what was asked, or the producer's."""
+    if not isinstance(variable, DeviceArray):
+        raise ArgumentError(
+            f"stream={asked!r} has no effect on NumPy arrays; leave it out, or pass arrays on a GPU."
+        )
+    place = variable.place
+    first = next((g for g in gradients if g is not None), None)
+    theirs = stream_of(first, place.ordinal)
+    chosen = place.stream if theirs is None else theirs
+    if asked is not None:
+        chosen = _handle(asked)
+        if theirs is not None and theirs != chosen:
+            place.machine.order(theirs, chosen)
+    if chosen != place.stream:
+        place.machine.order(place.stream, chosen)
+        place.stream = chosen
 
 
 def require_one_place(variables: list[Any]) -> None:

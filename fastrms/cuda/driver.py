@@ -9,7 +9,6 @@ import ctypes
 import functools
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.errors import DeviceError

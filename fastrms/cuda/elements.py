@@ -164,7 +164,7 @@ def memory(dtype: str, width: int) -> Memory:
     elif width > 1:
         pack = ir.VectorType(form.stored, width)
 
-    def place(builder, address):  # type: ignore[no-untyped-def]
+    def place(builder: Any, address: Any) -> Any:
         return builder.inttoptr(address, pack.as_pointer(addrspace=1))
 
     @intrinsic

@@ -76,13 +76,51 @@ class Shape(NamedTuple):
         return tuple(found[k] for k in sorted(found))
 
 
-def _make_span(part: Part, width: int) -> Function:
-    """Write the update of `width` neighbours; members that the variant lacks are not touched."""
+def _make_element(part: Part) -> Function:
+    """Write what happens to one element of vectors that have been loaded."""
     variant = part.variant
     updates, accumulate, accumulated = variant.update, variant.accumulate, variant.accumulated
     centered, has_momentum, ema = variant.centered, variant.momentum, variant.ema
     conditions, partials = any(tuple(variant)[CONDITIONING]), accumulate or accumulated
     condition, update, average = rule.condition, rule.update, rule.average
+
+    def element(vectors, k, hyper, clip):  # type: ignore[no-untyped-def]
+        variables, gradients, velocities, momenta, average_gradients, averages, sums = vectors
+        variable, gradient = variables[k], gradients[k]
+        if conditions:
+            partial = sums[k] if partials else gradient
+            gradient = condition(gradient, partial, clip, hyper, variant)
+        if accumulate:
+            sums[k] = gradient
+        if accumulated:
+            sums[k] = hyper.one - hyper.one
+        if updates:
+            slots = Slots(
+                velocities[k],
+                momenta[k] if has_momentum else gradient,
+                average_gradients[k] if centered else gradient,
+            )
+            variable, slots = update(variable, gradient, slots, hyper, variant)
+            velocities[k] = slots.velocity
+            if has_momentum:
+                momenta[k] = slots.momentum
+            if centered:
+                average_gradients[k] = slots.average_gradient
+        if ema:
+            averages[k] = average(averages[k], variable, hyper, variant)
+            if hyper.overwrite != 0:
+                variable = averages[k]
+        variables[k] = variable
+
+    return inline(element)
+
+
+def _make_span(part: Part, width: int) -> Function:
+    """Write the update of `width` neighbours; members that the variant lacks are not touched."""
+    variant, element = part.variant, _make_element(part)
+    updates, partials = variant.update, variant.accumulate or variant.accumulated
+    centered, has_momentum, ema = variant.centered, variant.momentum, variant.ema
+    has_gradient = updates or variant.accumulate
     _, fetch, put = memory(part.dtype, width)
     _, fetch_slot, put_slot = memory(part.slots, width)
     size, slot_size = np.uint64(SIZES[part.dtype]), np.uint64(SIZES[part.slots])
@@ -90,38 +128,15 @@ def _make_span(part: Part, width: int) -> Function:
     def span(members, first, hyper, clip):  # type: ignore[no-untyped-def]
         at, slot_at = first * size, first * slot_size
         variables = fetch(members[0] + at)
-        gradients = fetch(members[1] + at) if updates or accumulate else variables
+        gradients = fetch(members[1] + at) if has_gradient else variables
         velocities = fetch_slot(members[2] + slot_at) if updates else variables
         momenta = fetch_slot(members[3] + slot_at) if has_momentum else variables
         average_gradients = fetch_slot(members[4] + slot_at) if centered else variables
         averages = fetch_slot(members[5] + slot_at) if ema else variables
-        accumulators = fetch_slot(members[6] + slot_at) if partials else variables
+        sums = fetch_slot(members[6] + slot_at) if partials else variables
+        vectors = (variables, gradients, velocities, momenta, average_gradients, averages, sums)
         for k in range(width):
-            variable, gradient = variables[k], gradients[k]
-            if conditions:
-                partial = accumulators[k] if partials else gradient
-                gradient = condition(gradient, partial, clip, hyper, variant)
-            if accumulate:
-                accumulators[k] = gradient
-            if accumulated:
-                accumulators[k] = hyper.one - hyper.one
-            if updates:
-                slots = Slots(
-                    velocities[k],
-                    momenta[k] if has_momentum else gradient,
-                    average_gradients[k] if centered else gradient,
-                )
-                variable, slots = update(variable, gradient, slots, hyper, variant)
-                velocities[k] = slots.velocity
-                if has_momentum:
-                    momenta[k] = slots.momentum
-                if centered:
-                    average_gradients[k] = slots.average_gradient
-            if ema:
-                averages[k] = average(averages[k], variable, hyper, variant)
-                if hyper.overwrite != 0:
-                    variable = averages[k]
-            variables[k] = variable
+            element(vectors, k, hyper, clip)
         if updates or ema:
             put(members[0] + at, variables)
         if updates:
@@ -133,7 +148,7 @@ def _make_span(part: Part, width: int) -> Function:
         if ema:
             put_slot(members[5] + slot_at, averages)
         if partials:
-            put_slot(members[6] + slot_at, accumulators)
+            put_slot(members[6] + slot_at, sums)
 
     return inline(span)
 
@@ -197,7 +212,7 @@ def _make_clips(part: Part, kind: int) -> Function:
     _, fetch, put = memory(part.computed, 1)
     size = np.uint64(SIZES[part.computed])
 
-    def write(place, total, hyper):  # type: ignore[no-untyped-def]
+    def write_pair(place, total, hyper):  # type: ignore[no-untyped-def]
         norm = fit_norm(one_number(math.sqrt(total)), variant)
         factor, divisor = clip_pair(norm, hyper.clipnorm, hyper.one, kind, variant)
         local = fetch(place)
@@ -206,7 +221,7 @@ def _make_clips(part: Part, kind: int) -> Function:
         local[0] = divisor
         put(place + size, local)
 
-    write = inline(write)
+    write = inline(write_pair)
 
     def clips(row, first, hyper):  # type: ignore[no-untyped-def]
         shared = cuda.shared.array(THREADS, np.float64)

@@ -52,8 +52,8 @@ class _Pass:
             for place in places:
                 self.rows[place][Column.FUNCTION] = kernels.number_of(k, len(self.parts))
         parts = tuple(part for part, _ in self.parts)
-        places = tuple(dtypes.index(dtype) for _, dtype in self.parts)
-        return Shape(self.kind, parts, places, self.norm), dtypes
+        numbers = tuple(dtypes.index(dtype) for _, dtype in self.parts)
+        return Shape(self.kind, parts, numbers, self.norm), dtypes
 
 
 class DevicePlan:
@@ -63,7 +63,8 @@ class DevicePlan:
         self, shop: Workshop, phases: list[list[Item]], present: tuple[Any, ...], counter: Words
     ) -> None:
         self.shop, self.present, self.counter = shop, present, counter
-        self.place = shop.variables.arrays[0].place
+        variables: list[Any] = shop.variables.arrays
+        self.place = variables[0].place
         self.attention = np.zeros(0, np.uint64)
         self._patches: list[list[tuple[_Pass, int, int]]] = [[] for _ in present]
         self._kept: list[Any] = []
@@ -73,11 +74,11 @@ class DevicePlan:
             passes.append(_Pass("update"))
             for item in items:
                 self._add_update(passes[-1], item)
-        self._owners = [array.owner for array in shop.variables.arrays]
-        self._targets = [reader_of(array) for array in shop.variables.arrays]
+        self._owners = [array.owner for array in variables]
+        self._targets = [reader_of(array) for array in variables]
         self._seen: list[Any] = [None] * len(present)
         self._readers: list[Callable[[Any], Any] | None] = [None] * len(present)
-        self._addresses = [array.address for array in shop.variables.arrays]
+        self._addresses = [array.address for array in variables]
         self._accepted = [0] * len(present)
         self._seal([one for one in passes if one.rows])
 
@@ -133,9 +134,7 @@ class DevicePlan:
             place += len(members)
         return [squares, clips]
 
-    def _add_clips(
-        self, clips: _Pass, members: list[Item], span: Words, sums: DeviceArray
-    ) -> None:
+    def _add_clips(self, clips: _Pass, members: list[Item], span: Words, sums: DeviceArray) -> None:
         """Append the row that turns sums into the factors of one dtype's variables."""
         shop, each = self.shop, self.shop.norm_kind == EACH
         part, dtype = self._part(members[0], shop.target(members[0].index))
@@ -175,7 +174,7 @@ class DevicePlan:
             self._launches.append((kernel, grid, arguments))
         self._stale = True
 
-    def put(self, index: int, gradient: DeviceArray) -> None:
+    def put(self, index: int, gradient: Any) -> None:
         """Set the gradient of a variable."""
         self._seen[index] = None  # first: an interrupt below must not leave a row half changed
         places, offsets = self._places[index]
@@ -209,6 +208,4 @@ def _read(readers: list[Any], owners: Iterable[Any]) -> list[int]:
     """Return the addresses of arrays, 0 for an absent one."""
     if len(set(readers)) == 1 and readers[0] is not None:
         return list(map(readers[0], owners))
-    return [
-        0 if read is None else read(owner) for read, owner in zip(readers, owners, strict=True)
-    ]
+    return [0 if read is None else read(owner) for read, owner in zip(readers, owners, strict=True)]

@@ -64,7 +64,8 @@ def brain_dtype() -> np.dtype[Any]:
             "its dtype is bfloat16, which needs ml_dtypes; install with: "
             "pip install 'fastrms[bfloat16]'"
         ) from error
-    return np.dtype(ml_dtypes.bfloat16)
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
 
 
 def packed(shape: tuple[int, ...], itemsize: int, order: str = "C") -> tuple[int, ...]:

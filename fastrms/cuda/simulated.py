@@ -1,27 +1,27 @@
-"""What `elements` compiles, in plain Python for the simulator, whose device memory is the host's."""
+"""What `elements` compiles, in Python for the simulator, whose device memory is the host's."""
 
 import ctypes
 import functools
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastrms.cuda.elements import BYTES, SIZES, Memory
+from fastrms.cuda.protocols import brain_dtype
 from fastrms.rule import Function, Variant
 
 
 def dtype_of(name: str) -> np.dtype[Any]:
     """Return a dtype by name; bfloat16 is NumPy's only with ml_dtypes."""
     if name == "bfloat16":
-        import ml_dtypes
-
-        return np.dtype(ml_dtypes.bfloat16)
+        return brain_dtype()
     return np.dtype(name)
 
 
-def view(address: int, count: int, dtype: np.dtype[Any]) -> "np.ndarray[Any, np.dtype[Any]]":
+def view(address: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """View host memory at an address."""
-    raw = (ctypes.c_uint8 * (count * dtype.itemsize)).from_address(int(address))
+    raw: Any = (ctypes.c_uint8 * (count * dtype.itemsize)).from_address(int(address))
     return np.frombuffer(raw, dtype)
 
 
@@ -105,11 +105,11 @@ class Host:
         """Set memory to zero bytes."""
         ctypes.memset(address, 0, nbytes)
 
-    def write(self, address: int, values: "np.ndarray[Any, Any]", stream: int) -> None:
+    def write(self, address: int, values: NDArray[Any], stream: int) -> None:
         """Copy contiguous memory in."""
         ctypes.memmove(address, values.ctypes.data, values.nbytes)
 
-    def read(self, address: int, values: "np.ndarray[Any, Any]", stream: int) -> None:
+    def read(self, address: int, values: NDArray[Any], stream: int) -> None:
         """Copy memory out."""
         self.log.append("read")
         ctypes.memmove(values.ctypes.data, address, values.nbytes)
