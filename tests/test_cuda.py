@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-
 FOLDER = Path(__file__).parent / "cuda"
 SIMULATED = sorted(path.name for path in FOLDER.glob("test_sim_*.py"))
 

@@ -150,8 +150,10 @@ def test_an_update_is_strict_and_moves_whole_vectors(name: str) -> None:
     assert (".f64" in text) == (dtype == "float64")
     slots = 1 + choices.momentum + choices.centered + choices.ema + choices.accumulated
     vectors = r"global\.(v4\.[fub]32|v2\.[fub]64)"
-    assert len(re.findall(rf"\bld\.{vectors}", text)) == 2 + slots
-    assert len(re.findall(rf"\bst\.{vectors}", text)) == 1 + slots
+    repeats, rest = divmod(len(re.findall(rf"\bst\.{vectors}", text)), 1 + slots)
+    assert repeats >= 1, "the compiler may unroll the loop, which repeats all of it"
+    assert rest == 0
+    assert len(re.findall(rf"\bld\.{vectors}", text)) == repeats * (2 + slots)
     assert ".local" not in text
 
 
@@ -172,8 +174,10 @@ def test_machine_code_moves_128_bits(dtype: str, tmp_path: Path) -> None:
     _, code = assembled(compiled(update_shape(case), (8, 0)), (8, 0), tmp_path)
     command = [tool("nvdisasm"), str(code)]
     sass = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    assert len(re.findall(r"\bLDG\.E\.128", sass)) == 3
-    assert len(re.findall(r"\bSTG\.E\.128", sass)) == 2
+    repeats, rest = divmod(len(re.findall(r"\bSTG\.E\.128", sass)), 2)
+    assert repeats >= 1
+    assert rest == 0
+    assert len(re.findall(r"\bLDG\.E\.128", sass)) == 3 * repeats
     assert not re.search(r"\b(?:LDL|STL)\b", sass)
     plain = {"float64": "D", "float16": "H?F"}.get(dtype, "F")
     assert re.search(rf"\b{plain}MUL", sass)

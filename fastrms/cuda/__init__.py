@@ -71,6 +71,6 @@ def require() -> None:
     """Raise if arrays on a GPU cannot be used here."""
     if reason():
         raise DeviceError(
-            f"an array on a GPU was given, but {reason()}. Valid: a machine with an NVIDIA GPU, its "
-            "driver and the extra cuda; or NumPy arrays."
+            f"an array on a GPU was given, but {reason()}. Valid: a machine with an NVIDIA GPU, "
+            "its driver and the extra cuda; or NumPy arrays."
         )

@@ -242,8 +242,8 @@ def _handle(stream: Any) -> int:
     found = getattr(found, "value", found) or 1  # 0 and 1 are the legacy default stream
     if isinstance(found, bool) or not hasattr(found, "__int__") or int(found) < 0:
         raise ArgumentError(
-            f"stream={stream!r} is not valid; valid: a stream of CuPy, PyTorch, Numba or cuda.core, "
-            "or its handle as an integer."
+            f"stream={stream!r} is not valid; valid: a stream of CuPy, PyTorch, Numba or "
+            "cuda.core, or its handle as an integer."
         )
     return int(found)
 
@@ -252,7 +252,8 @@ def choose_stream(variable: Any, gradients: list[Any], asked: Any) -> None:
     """Decide where a step is queued, after all that it needs: what was asked, or the producer's."""
     if not isinstance(variable, DeviceArray):
         raise ArgumentError(
-            f"stream={asked!r} has no effect on NumPy arrays; leave it out, or pass arrays on a GPU."
+            f"stream={asked!r} has no effect on NumPy arrays; leave it out, or pass arrays on a "
+            "GPU."
         )
     place = variable.place
     first = next((g for g in gradients if g is not None), None)

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from devices import on_device
 
 import battery
 import fastrms
-from devices import on_device
 from fastrms.cuda.plan import DevicePlan
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
