@@ -75,10 +75,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="passes over the training images (default: %(default)s)",
     )
+    commands.add_parser(
+        "info",
+        help="print versions, threads, cache and GPUs",
+        description="Prints versions, processor, threads, cache and GPUs, or why none can be used.",
+        allow_abbrev=False,
+    )
     options, unknown = parser.parse_known_args(arguments)
     # argparse would name neither the command's own options nor, without a command, the word.
     if unknown:
-        (demo if options.command else parser).error(f"unknown: {' '.join(unknown)}")
+        (commands.choices.get(options.command, parser)).error(f"unknown: {' '.join(unknown)}")
     if options.command is None:
         parser.error(f"COMMAND is missing (choose from {', '.join(commands.choices)})")
     return options
@@ -114,6 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parse(arguments)
     try:
+        if options.command == "info":
+            from fastrms.info import report
+
+            print(report())
+            return 0
         return _demo(options.epochs, options.out)
     except KeyboardInterrupt:
         print("fastrms: interrupted", file=sys.stderr)

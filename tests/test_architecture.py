@@ -36,7 +36,7 @@ FLOORS = (
     ("step", ("work", "plan", "cuda.plan", "engines", "stepper")),
     ("optimizer", ("locks", "weights", "portable", "optimizer", "jit")),
     ("front door", ("__init__",)),
-    ("programs", ("cli", "__main__", "demo.*")),
+    ("programs", ("info", "cli", "__main__", "demo.*")),
     ("roof", ("compat.*",)),
 )
 
@@ -55,6 +55,7 @@ NOT_CORE = (
     "fastrms/dialects/",
     "fastrms/schedules/",
     "fastrms/cli.py",
+    "fastrms/info.py",
     "fastrms/__main__.py",
 )
 

@@ -206,6 +206,31 @@ def test_norms_are_strict_and_need_no_atomics(kind: str, dtype: str, tmp_path: P
         assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in said
 
 
+def test_the_rule_for_users_compiles_in_their_own_kernels() -> None:
+    """`fastrms.jit.update` under `cuda.jit`, which contracts: see docs/cuda.md."""
+    from numba import cuda, types
+
+    from fastrms.cuda import target
+    from fastrms.jit import Hyper, Slots, update
+
+    def train(weights, gradients, velocities, numbers, choices):  # type: ignore[no-untyped-def]
+        i = cuda.grid(1)
+        if i < weights.size:
+            slots = Slots(velocities[i], gradients[i], gradients[i])
+            weights[i], slots = update(weights[i], gradients[i], slots, numbers, choices)
+            velocities[i] = slots.velocity
+
+    array = types.Array(types.float32, 1, "C")
+    numbers = types.NamedUniTuple(types.float32, len(Hyper._fields), Hyper)
+    choices = types.NamedUniTuple(types.boolean, len(Variant._fields), Variant)
+    with target._capability((8, 0)):
+        signature = types.void(array, array, array, numbers, choices)
+        text, _ = cuda.compile(train, signature, cc=(8, 0), device=False, abi="numba")
+    assert "sqrt.rn.f32" in text
+    assert "div.rn.f32" in text
+    assert ".f64" not in text
+
+
 def test_a_mixed_step_is_one_kernel() -> None:
     from fastrms.cuda.kernels import Part, Shape
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from fastrms.errors import DeviceError
 
-__all__ = ["is_available", "reason"]
+__all__ = ["devices", "is_available", "reason"]
 _PIP = "pip install 'fastrms[cuda]'"
 
 
@@ -65,6 +65,31 @@ def is_available() -> bool:
     True
     """
     return not reason()
+
+
+def devices() -> list[str]:
+    """Describe the GPUs: number, name, compute capability, memory, what the driver supports.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    DeviceError
+        None can be used; `reason` says why.
+
+    Examples
+    --------
+    >>> from fastrms import cuda
+    >>> found = cuda.devices() if cuda.is_available() else []
+    """
+    require()
+    if _simulated():
+        return ["0: Numba's simulator"]
+    from fastrms.cuda.driver import described
+
+    return described()
 
 
 def require() -> None:

@@ -6,7 +6,6 @@ device's primary context, which CuPy, Numba, PyTorch and JAX share.
 """
 
 import ctypes
-import functools
 from typing import Any
 
 from numpy.typing import NDArray
@@ -172,8 +171,18 @@ class Staging:
             _driver().cuEventDestroy(event)
 
 
-@functools.cache
-def version() -> str:
-    """Return the newest CUDA version that the driver knows."""
-    found = int(_call("cuDriverGetVersion"))
-    return f"{found // 1000}.{found % 1000 // 10}"
+def described() -> list[str]:
+    """Describe every device."""
+    _call("cuInit", 0)
+    known = int(_call("cuDriverGetVersion"))
+    driver = f"driver for CUDA {known // 1000}.{known % 1000 // 10}"
+    found = []
+    for ordinal in range(_call("cuDeviceGetCount")):
+        device = Driver(ordinal)
+        name = _call("cuDeviceGetName", 128, device._device).split(b"\0")[0].decode()
+        memory = int(_call("cuDeviceTotalMem", device._device)) >> 20
+        major, minor = device.capability
+        found.append(
+            f"{ordinal}: {name}, compute capability {major}.{minor}, {memory} MiB, {driver}"
+        )
+    return found

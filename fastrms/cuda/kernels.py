@@ -115,9 +115,22 @@ def _make_element(part: Part) -> Function:
     return inline(element)
 
 
+def _repeated(element: Function, width: int) -> Function:
+    """Write out the repetitions: what a compiler leaves as a loop keeps vectors in local memory."""
+    if width == 1:
+        return element
+    half, distance = _repeated(element, width // 2), width // 2
+
+    def both(vectors, k, hyper, clip):  # type: ignore[no-untyped-def]
+        half(vectors, k, hyper, clip)
+        half(vectors, k + distance, hyper, clip)
+
+    return inline(both)
+
+
 def _make_span(part: Part, width: int) -> Function:
     """Write the update of `width` neighbours; members that the variant lacks are not touched."""
-    variant, element = part.variant, _make_element(part)
+    variant, elements = part.variant, _repeated(_make_element(part), width)
     updates, partials = variant.update, variant.accumulate or variant.accumulated
     centered, has_momentum, ema = variant.centered, variant.momentum, variant.ema
     has_gradient = updates or variant.accumulate
@@ -135,8 +148,7 @@ def _make_span(part: Part, width: int) -> Function:
         averages = fetch_slot(members[5] + slot_at) if ema else variables
         sums = fetch_slot(members[6] + slot_at) if partials else variables
         vectors = (variables, gradients, velocities, momenta, average_gradients, averages, sums)
-        for k in range(width):
-            element(vectors, k, hyper, clip)
+        elements(vectors, 0, hyper, clip)
         if updates or ema:
             put(members[0] + at, variables)
         if updates:
