@@ -1,8 +1,8 @@
 """A step on a device: its items as tables in the device's memory, and the launches over them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from operator import is_
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ _MEMBERS = {
 def _chunks(size: int) -> int:
     """Return how many rows a variable has."""
     return -(-size // CHUNK)
+
+
+_Watch: TypeAlias = tuple[Callable[[Any], Any], list[Any], list[int]]
 
 
 class _Pass:
@@ -75,11 +78,10 @@ class DevicePlan:
             for item in items:
                 self._add_update(passes[-1], item)
         self._owners = [array.owner for array in variables]
-        self._targets = [reader_of(array) for array in variables]
         self._seen: list[Any] = [None] * len(present)
-        self._readers: list[Callable[[Any], Any] | None] = [None] * len(present)
-        self._addresses = [array.address for array in variables]
-        self._accepted = [0] * len(present)
+        self._variables = variables
+        self._gradients: list[Any] = [None] * len(present)
+        self._watched: list[_Watch] | None = None
         self._seal([one for one in passes if one.rows])
 
     def _part(self, item: Item, variant: Any) -> tuple[Part, np.dtype[Any]]:
@@ -179,8 +181,7 @@ class DevicePlan:
         self._seen[index] = None  # first: an interrupt below must not leave a row half changed
         places, offsets = self._places[index]
         self.rows[places, Column.GRADIENT] = np.uint64(gradient.address) + offsets
-        self._readers[index], self._accepted[index] = reader_of(gradient), gradient.address
-        self._stale = True
+        self._gradients[index], self._watched, self._stale = gradient, None, True
         self._seen[index] = gradient.owner
 
     def look(self, gradients: list[Any], given: list[Any] | None) -> int:
@@ -189,8 +190,10 @@ class DevicePlan:
             return -1
         if given is not None and not all(map(is_, given, self._owners)):
             return -1
-        known = _read(self._targets, self._owners) == self._addresses
-        return 0 if known and _read(self._readers, self._seen) == self._accepted else -1
+        if self._watched is None:
+            self._watched = _watches([*self._variables, *self._gradients])
+        still = (list(map(read, owners)) == known for read, owners, known in self._watched)
+        return 0 if all(still) else -1
 
     def run(self) -> None:
         """Carry out the step, in the order of the place's stream, without waiting for it."""
@@ -204,8 +207,12 @@ class DevicePlan:
         self.counter[2] += np.uint64(1)
 
 
-def _read(readers: list[Any], owners: Iterable[Any]) -> list[int]:
-    """Return the addresses of arrays, 0 for an absent one."""
-    if len(set(readers)) == 1 and readers[0] is not None:
-        return list(map(readers[0], owners))
-    return [0 if read is None else read(owner) for read, owner in zip(readers, owners, strict=True)]
+def _watches(arrays: list[Any]) -> list["_Watch"]:
+    """Group others' arrays by how their address is asked; memory of our own does not move."""
+    groups: dict[Any, tuple[list[Any], list[int]]] = {}
+    for array in arrays:
+        if array is not None and array.owner is not array:
+            owners, known = groups.setdefault(reader_of(array), ([], []))
+            owners.append(array.owner)
+            known.append(array.address)
+    return [(read, *lists) for read, lists in groups.items()]
