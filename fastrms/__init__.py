@@ -11,7 +11,9 @@ from fastrms.errors import GradientError as GradientError
 from fastrms.errors import PortingWarning as PortingWarning
 from fastrms.errors import StateError as StateError
 from fastrms.errors import VariableError as VariableError
+from fastrms.loss_scale import LossScaleOptimizer as LossScaleOptimizer
 from fastrms.optimizer import RMSprop as RMSprop
+from fastrms.sparse import IndexedSlices as IndexedSlices
 from fastrms.threads import get_num_threads as get_num_threads
 from fastrms.threads import set_num_threads as set_num_threads
 

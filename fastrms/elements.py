@@ -93,6 +93,16 @@ def soon(typingctx, pointers, first):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def address_of(typingctx, place):  # type: ignore[no-untyped-def]
+    """Return a pointer's address."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.ptrtoint(args[0], ir.IntType(64))
+
+    return types.uint64(place), codegen
+
+
+@intrinsic
 def widen(typingctx, stored):  # type: ignore[no-untyped-def]
     """Turn a stored element into a number: float16 bits become float32."""
     is_half = stored == types.uint16

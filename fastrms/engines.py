@@ -1,12 +1,15 @@
 """The NumPy engine: carries out a step with the reference rule."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastrms import reference
-from fastrms.rule import EACH, Slots
+from fastrms.layout import Count
+from fastrms.rule import EACH, Slots, moves
+from fastrms.sparse import Rows
 from fastrms.work import Item, Workshop
 
 Array = NDArray[Any]
@@ -22,6 +25,11 @@ def _pairs(shop: Workshop, items: list[Item]) -> dict[int, tuple[Any, Any]]:
     for item in items:
         hyper = shop.numbers[item.arrays["variable"].dtype].hyper
         clip = (hyper.one, hyper.one)
+        rows = item.arrays["gradient"]
+        if isinstance(rows, Rows):
+            total = rows.total + (0.0 if kind == EACH else total)
+            sums[item.index] = total
+            continue
         gradient = reference.condition(
             item.arrays["gradient"],
             item.arrays.get("gradient_accumulator"),
@@ -45,31 +53,60 @@ def _pairs(shop: Workshop, items: list[Item]) -> dict[int, tuple[Any, Any]]:
 def _results(shop: Workshop, item: Item, clip: tuple[Any, Any]) -> list[tuple[Array, Array]]:
     """Return every array that an item changes, with its new value."""
     arrays, variant = item.arrays, item.variant
+    if item.row_size:
+        return _row_results(shop, item, clip) if arrays["variable"].size else []
     hyper = shop.numbers[arrays["variable"].dtype].hyper
     variable, partial = arrays["variable"], arrays.get("gradient_accumulator")
     results: list[tuple[Array, Any]] = []
     if variant.update or variant.accumulate:
-        gradient = reference.condition(arrays["gradient"], partial, clip, hyper, variant)
+        given = np.zeros_like(variable) if variant.absent else arrays["gradient"]
+        gradient = reference.condition(given, partial, clip, hyper, variant)
     if partial is not None and (variant.accumulate or variant.accumulated):
         results.append((partial, gradient if variant.accumulate else np.zeros_like(partial)))
     if variant.update:
         names = ("velocity", "momentum", "average_gradient")
         slots = Slots(*(arrays.get(name, gradient) for name in names))
-        variable, slots = reference.update(variable, gradient, slots, hyper, variant)
+        square = arrays.get("squares", gradient)
+        variable, slots = reference.advance(variable, gradient, square, slots, hyper, variant)
         changed = zip(names, slots, strict=True)
         results += [(arrays[name], value) for name, value in changed if name in arrays]
     if variant.ema:
         average = reference.average(arrays["average"], variable, hyper, variant)
         results.append((arrays["average"], average))
-        variable = average if hyper.overwrite else variable
-    return [*results, (arrays["variable"], variable)]
+    overwritten = variant.ema and hyper.overwrite
+    if overwritten or moves(variant):
+        results.append((arrays["variable"], average if overwritten else variable))
+    return results
+
+
+def _row_results(shop: Workshop, item: Item, clip: tuple[Any, Any]) -> list[tuple[Array, Array]]:
+    """Return what an item whose gradient is rows of a table changes."""
+    rows: Any = item.arrays["gradient"]
+    size = item.row_size
+    arrays = {name: array for name, array in item.arrays.items() if name != "gradient"}
+    places = rows.indices.astype(np.intp)
+    parts = {name: array.reshape(-1, size)[places].reshape(-1) for name, array in arrays.items()}
+    given = {"gradient": rows.sums} | ({} if rows.squares is None else {"squares": rows.squares})
+    names = {id(part): name for name, part in parts.items()}
+    touched = _results(shop, replace(item, arrays={**parts, **given}, row_size=0), clip)
+    untouched: dict[int, Array] = {}
+    if item.rest is not None:
+        whole = replace(item, arrays=arrays, variant=item.rest, row_size=0)
+        untouched = {id(target): value for target, value in _results(shop, whole, clip)}
+    results = []
+    for part, value in touched:
+        target = arrays[names[id(part)]]
+        new = np.array(untouched.get(id(target), target))
+        new.reshape(-1, size)[places] = value.reshape(-1, size)
+        results.append((target, new))
+    return results
 
 
 class ReferencePlan:
     """One kind of step, carried out by NumPy; the compiled counterpart is `plan.Plan`."""
 
     def __init__(
-        self, shop: Workshop, phases: list[list[Item]], present: tuple[bool, ...], counter: Any
+        self, shop: Workshop, phases: list[list[Item]], present: tuple[int, ...], counter: Any
     ) -> None:
         self.shop, self.phases, self.present, self.counter = shop, phases, present, counter
         self.attention = np.zeros(0, np.uint64)
@@ -78,8 +115,8 @@ class ReferencePlan:
         """Send every array the slow way: nothing here is compiled."""
         return -1
 
-    def put(self, index: int, gradient: Array) -> None:
-        """Set the gradient of a variable."""
+    def put(self, index: int, gradient: Any) -> None:
+        """Set the gradient of a variable, flat elements or rows."""
         for items in self.phases:
             for item in items:
                 if item.index == index:
@@ -90,8 +127,13 @@ class ReferencePlan:
         shop = self.shop
         for i, stand_in in shop.stand_ins.items():
             np.copyto(stand_in.reshape(shop.variables.arrays[i].shape), shop.variables.arrays[i])
+        self.counter[Count.ENDED] += 1
+        if shop.guarded and not self._finite():
+            self.counter[Count.STOP] = 1
+        if self.counter[Count.STOP]:
+            return
         with reference.flushing(shop.row.flushes_subnormals), np.errstate(all="ignore"):
-            pairs = _pairs(shop, [item for item in self.phases[0] if item.variant.update])
+            pairs = _pairs(shop, [item for item in self.phases[0] if item.variant.factor])
             for items in self.phases:
                 results = []
                 for item in items:
@@ -101,5 +143,22 @@ class ReferencePlan:
                     target[...] = value
         for i, stand_in in shop.stand_ins.items():
             np.copyto(shop.variables.arrays[i], stand_in.reshape(shop.variables.arrays[i].shape))
-        self.counter[0] += self.counter[1]
-        self.counter[2] += 1
+        self.counter[Count.CALLS] += self.counter[Count.ADDED]
+
+    def _finite(self) -> bool:
+        """Tell whether all gradients are finite."""
+        given = [item.arrays["gradient"] for item in self.phases[0] if "gradient" in item.arrays]
+        return all(g.finite if isinstance(g, Rows) else np.isfinite(g).all() for g in given)
+
+
+def kind_of_plan(on_device: bool, compiled: bool) -> Any:
+    """Return the class of the engine; what compiles is imported when it is needed."""
+    if on_device:
+        from fastrms.cuda.plan import DevicePlan
+
+        return DevicePlan
+    if compiled:
+        from fastrms.plan import Plan
+
+        return Plan
+    return ReferencePlan

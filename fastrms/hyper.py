@@ -109,6 +109,21 @@ class Numbers:
         self.array[:] = self.hyper
         self._base = self.hyper
 
+    def rescale(self, scale: np.float32, reciprocal: bool) -> None:
+        """Set the scale of the loss: a divisor (kept in float32 for float16), or a factor.
+
+        Source: keras 3.15.1 loss_scale_optimizer.py:180-186 divides by a float32 variable; keras
+        2.12.0 mixed_precision/loss_scale_optimizer.py:1235, 1520 casts 1/scale to the gradient.
+        """
+        with np.errstate(all="ignore"):
+            if reciprocal:
+                number = self.dtype.type(np.float32(1) / scale)
+            else:
+                number = self.array.dtype.type(scale)
+        self._base = self._base._replace(loss_scale=number)
+        self.hyper = self.hyper._replace(loss_scale=number)
+        self.array[Hyper._fields.index("loss_scale")] = number
+
     def advance(self, base: float, iterations: int, first: bool, overwrite: bool) -> None:
         """Set what changes: the learning rate, the first average, the overwriting."""
         now = rate(self.row, self.settings, base, iterations, self.dtype)

@@ -51,6 +51,23 @@ class Desk(IntEnum):
     ARRAY_TYPE = 14
 
 
+_COUNT = int(Desk.COUNT)
+_FACTS = int(Desk.FACTS)
+_FACT_WIDTH = int(Desk.FACT_WIDTH)
+_EXPECTED = int(Desk.EXPECTED)
+_ACCEPTED = int(Desk.ACCEPTED)
+_ATTENTION = int(Desk.ATTENTION)
+_PATCHES = int(Desk.PATCHES)
+_PATCH_ROWS = int(Desk.PATCH_ROWS)
+_PATCH_OFFSETS = int(Desk.PATCH_OFFSETS)
+_ROWS = int(Desk.ROWS)
+_STARTS = int(Desk.STARTS)
+_ENDS = int(Desk.ENDS)
+_EXTENTS = int(Desk.EXTENTS)
+_NONE = int(Desk.NONE)
+_ARRAY_TYPE = int(Desk.ARRAY_TYPE)
+
+
 @intrinsic
 def _field(typingctx, instance, offset):  # type: ignore[no-untyped-def]
     """Read a word of a Python object."""
@@ -63,23 +80,35 @@ def _field(typingctx, instance, offset):  # type: ignore[no-untyped-def]
 
 
 _FIRST = int(Fact.FIRST)
+_WAS_TYPE = int(Fact.TYPE)
+_WAS_DATA = int(Fact.DATA)
+_WAS_NDIM = int(Fact.NDIM)
+_WAS_DESCR = int(Fact.DESCR)
+_WAS_FLAGS = int(Fact.FLAGS)
+_WAS_ORDER = int(Fact.ORDER)
+_WAS_OWNER = int(Fact.OWNER)
+_WAS_OWNER_DATA = int(Fact.OWNER_DATA)
+_WAS_OWNER_SIZE = int(Fact.OWNER_SIZE)
 
 
 @njit(**compiling.INNER)
 def _unchanged(instance, facts, first):  # type: ignore[no-untyped-def]
     """Tell whether a variable still is the array that was recorded."""
     ndim = _field(instance, NDIM) & np.uint64(0xFFFFFFFF)
-    same = _field(instance, TYPE) == facts[first + 1] and ndim == facts[first + 3]
-    same = same and _field(instance, DATA) == facts[first + 2]
-    same = same and _field(instance, DESCR) == facts[first + 4]
-    if not same or (_field(instance, FLAGS) & np.uint64(WATCHED)) != facts[first + 5]:
+    same = _field(instance, TYPE) == facts[first + _WAS_TYPE] and ndim == facts[first + _WAS_NDIM]
+    same = same and _field(instance, DATA) == facts[first + _WAS_DATA]
+    same = same and _field(instance, DESCR) == facts[first + _WAS_DESCR]
+    if not same or (_field(instance, FLAGS) & np.uint64(WATCHED)) != facts[first + _WAS_FLAGS]:
         return False
-    owner = facts[first + 7]
+    owner = facts[first + _WAS_OWNER]
     if owner != 0:
         lengths, size = words(_field(owner, SHAPE)), np.uint64(1)
         for k in range(np.int64(_field(owner, NDIM) & np.uint64(0xFFFFFFFF))):
             size *= lengths[k]
-        if _field(owner, DATA) != facts[first + 8] or size != facts[first + 9]:
+        if (
+            _field(owner, DATA) != facts[first + _WAS_OWNER_DATA]
+            or size != facts[first + _WAS_OWNER_SIZE]
+        ):
             return False
     lengths, strides = words(_field(instance, SHAPE)), words(_field(instance, STRIDES))
     for k in range(np.int64(ndim)):
@@ -94,13 +123,13 @@ def _unchanged(instance, facts, first):  # type: ignore[no-untyped-def]
 @njit(**compiling.INNER)
 def _matches(instance, array_type, facts, first):  # type: ignore[no-untyped-def]
     """Tell whether a gradient can be read as it lies: dtype, shape and order of its variable."""
-    if _field(instance, TYPE) != array_type or _field(instance, DESCR) != facts[first + 4]:
+    if _field(instance, TYPE) != array_type or _field(instance, DESCR) != facts[first + _WAS_DESCR]:
         return False
     flags = _field(instance, FLAGS)
-    if flags & np.uint64(ALIGNED) == 0 or flags & facts[first + 6] == 0:
+    if flags & np.uint64(ALIGNED) == 0 or flags & facts[first + _WAS_ORDER] == 0:
         return False
     ndim = _field(instance, NDIM) & np.uint64(0xFFFFFFFF)
-    if ndim != facts[first + 3]:
+    if ndim != facts[first + _WAS_NDIM]:
         return False
     lengths = words(_field(instance, SHAPE))
     same = True
@@ -117,15 +146,15 @@ def _apart(data, instance, ndim, facts, first, desk):  # type: ignore[no-untyped
         if facts[first + _FIRST + k] == 0:
             return True
         size += strides[k] * (facts[first + _FIRST + k] - np.uint64(1))
-    starts, ends = words(desk[10]), words(desk[11])
-    low, high = np.int64(0), np.int64(desk[12])
+    starts, ends = words(desk[_STARTS]), words(desk[_ENDS])
+    low, high = np.int64(0), np.int64(desk[_EXTENTS])
     while low < high:
         middle = (low + high) // 2
         if ends[middle] <= data:
             low = middle + 1
         else:
             high = middle
-    return low == np.int64(desk[12]) or starts[low] >= data + size
+    return low == np.int64(desk[_EXTENTS]) or starts[low] >= data + size
 
 
 def make_look(stamp: str) -> Function:
@@ -139,25 +168,33 @@ def make_look(stamp: str) -> Function:
         if stamp == "":
             return 0
         desk = words(tables)
-        facts, expected, accepted = words(desk[1]), words(desk[3]), words(desk[4])
-        attention, rows = words(desk[5]), words(desk[9])
-        patches, places, offsets = words(desk[6]), words(desk[7]), words(desk[8])
+        facts, expected, accepted = (
+            words(desk[_FACTS]),
+            words(desk[_EXPECTED]),
+            words(desk[_ACCEPTED]),
+        )
+        attention, rows = words(desk[_ATTENTION]), words(desk[_ROWS])
+        patches, places, offsets = (
+            words(desk[_PATCHES]),
+            words(desk[_PATCH_ROWS]),
+            words(desk[_PATCH_OFFSETS]),
+        )
         given = words(_field(gradients, ITEMS))
         count = 0
-        for i in range(np.int64(desk[0])):
-            first = i * np.int64(desk[2])
+        for i in range(np.int64(desk[_COUNT])):
+            first = i * np.int64(desk[_FACT_WIDTH])
             if not _unchanged(facts[first], facts, first):
                 return -1 - i
             if variables != 0 and words(_field(variables, ITEMS))[i] != facts[first]:
                 return -1 - i
             instance = given[i]
-            if instance == desk[13] and expected[i] == 0:
+            if instance == desk[_NONE] and expected[i] == 0:
                 continue
-            if expected[i] == 1 and _matches(instance, desk[14], facts, first):
+            if expected[i] == 1 and _matches(instance, desk[_ARRAY_TYPE], facts, first):
                 data = _field(instance, DATA)
                 if data == accepted[i]:
                     continue
-                if _apart(data, instance, facts[first + 3], facts, first, desk):
+                if _apart(data, instance, facts[first + _WAS_NDIM], facts, first, desk):
                     accepted[i] = data
                     for k in range(np.int64(patches[i]), np.int64(patches[i + 1])):
                         rows[np.int64(places[k]) * _WIDTH + _GRADIENT] = data + offsets[k]

@@ -30,13 +30,20 @@ from fastrms.elements import (
     soon,
     widen,
 )
-from fastrms.program import words
-from fastrms.rule import CONDITIONING, Function, Slots, Variant, make_rule
+from fastrms.program import Column, words
+from fastrms.rule import CONDITIONING, EACH, Function, Hyper, Slots, Variant, make_rule, moves
 
 _INLINE: dict[str, Any] = {**compiling.INNER, "forceinline": True}
 
 rule = make_rule(math.sqrt, fit, smaller, njit(**_INLINE))
-condition, update, average, clip_pair = rule
+condition, advance, update, average, clip_pair = rule
+
+_LENGTH, _VARIABLE, _GRADIENT = int(Column.LENGTH), int(Column.VARIABLE), int(Column.GRADIENT)
+_VELOCITY, _MOMENTUM = int(Column.VELOCITY), int(Column.MOMENTUM)
+_AVERAGE_GRADIENT, _AVERAGE = int(Column.AVERAGE_GRADIENT), int(Column.AVERAGE)
+_ACCUMULATOR, _CLIP = int(Column.ACCUMULATOR), int(Column.CLIP)
+_GUARD = int(Column.GUARD)
+_BOUND, _ONE = Hyper._fields.index("clipnorm"), Hyper._fields.index("one")
 
 
 def make_loop(variant: Variant, stamp: str) -> Function:
@@ -44,16 +51,18 @@ def make_loop(variant: Variant, stamp: str) -> Function:
     updates, accumulate, accumulated = variant.update, variant.accumulate, variant.accumulated
     centered, has_momentum, ema = variant.centered, variant.momentum, variant.ema
     clips, conditions = variant.factor or variant.divisor, any(tuple(variant)[CONDITIONING])
+    loads = (updates or accumulate) and not variant.absent
+    squares_given, stores, partly = variant.squares_given, moves(variant), accumulate or accumulated
     # With three arrays hints gain 3 %, with more they cost as much; in-cache work sees neither.
-    hints = updates and not (accumulate or accumulated or centered or has_momentum or ema)
+    hints = updates and loads and not (partly or centered or has_momentum or ema)
 
     def loop(row, numbers, like):  # type: ignore[no-untyped-def]
-        n, hyper = np.int64(row[2]) if stamp else 0, hyper_of(numbers)
-        variables, gradients = pointer(like, row[3]), pointer(like, row[4])
-        velocities, momenta = pointer(like, row[5]), pointer(like, row[6])
-        average_gradients, averages = pointer(like, row[7]), pointer(like, row[8])
-        accumulators = pointer(like, row[9])
-        pair = pointer(numbers, row[10])
+        n, hyper = np.int64(row[_LENGTH]) if stamp else 0, hyper_of(numbers)
+        variables, gradients = pointer(like, row[_VARIABLE]), pointer(like, row[_GRADIENT])
+        velocities, momenta = pointer(like, row[_VELOCITY]), pointer(like, row[_MOMENTUM])
+        average_gradients = pointer(like, row[_AVERAGE_GRADIENT])
+        averages, accumulators = pointer(like, row[_AVERAGE]), pointer(like, row[_ACCUMULATOR])
+        pair, zero = pointer(numbers, row[_CLIP]), hyper.one - hyper.one
         clip = (pair[0], pair[1]) if clips else (hyper.one, hyper.one)
         for start in range(0, n, BLOCK if hints else max(n, 1)):
             if hints:
@@ -62,27 +71,26 @@ def make_loop(variant: Variant, stamp: str) -> Function:
                 # Loads before stores: one that waits behind a store a page away costs a tenth.
                 variable = widen(variables[i])
                 mean = widen(averages[i]) if ema else variable
-                gradient = widen(gradients[i]) if updates or accumulate else variable
+                gradient = widen(gradients[i]) if loads else zero
                 if conditions:
-                    partial = widen(accumulators[i]) if accumulate or accumulated else gradient
+                    partial = widen(accumulators[i]) if partly else gradient
                     gradient = condition(gradient, partial, clip, hyper, variant)
-                if accumulate:
-                    accumulators[i] = narrow(accumulators[i], gradient)
-                if accumulated:
-                    accumulators[i] = narrow(accumulators[i], hyper.one - hyper.one)
+                if partly:
+                    kept = gradient if accumulate else zero
+                    accumulators[i] = narrow(accumulators[i], kept)
                 if updates:
-                    slots = Slots(
-                        widen(velocities[i]),
-                        widen(momenta[i]) if has_momentum else gradient,
-                        widen(average_gradients[i]) if centered else gradient,
-                    )
-                    variable, slots = update(variable, gradient, slots, hyper, variant)
+                    momentum = widen(momenta[i]) if has_momentum else gradient
+                    center = widen(average_gradients[i]) if centered else gradient
+                    slots = Slots(widen(velocities[i]), momentum, center)
+                    square = widen(accumulators[i]) if squares_given else gradient
+                    variable, slots = advance(variable, gradient, square, slots, hyper, variant)
                     velocities[i] = narrow(velocities[i], slots.velocity)
                     if has_momentum:
                         momenta[i] = narrow(momenta[i], slots.momentum)
                     if centered:
                         average_gradients[i] = narrow(average_gradients[i], slots.average_gradient)
-                    variables[i] = narrow(variables[i], variable)
+                    if stores:
+                        variables[i] = narrow(variables[i], variable)
                 if ema:
                     averages[i] = narrow(averages[i], average(mean, variable, hyper, variant))
         if ema and hyper.overwrite != 0:
@@ -92,7 +100,29 @@ def make_loop(variant: Variant, stamp: str) -> Function:
     return loop
 
 
-def make_squares(variant: Variant, stamp: str) -> Function:
+@njit(**_INLINE)
+def odd(values, n):  # type: ignore[no-untyped-def]
+    """Tell whether a NaN or an infinity is among stored numbers."""
+    found = np.uint32(0)
+    for k in range(n):
+        value = widen(values[k])
+        found |= np.uint32(value - value != 0)
+    return found != 0
+
+
+def make_guard(stamp: str) -> Function:
+    """Write the check of one row's gradient that stops a program before it changes anything."""
+
+    def guard(row, numbers, like):  # type: ignore[no-untyped-def]
+        if stamp == "":
+            return
+        if odd(pointer(like, row[_GRADIENT]), np.int64(row[_LENGTH])):
+            words(row[_GUARD])[0] = 1
+
+    return guard
+
+
+def make_squares(variant: Variant, guarded: bool, stamp: str) -> Function:
     """Write the sum of squares of one row's gradient, as it is when its norm is taken."""
     conditions = any(tuple(variant)[CONDITIONING])
     accumulated = variant.accumulated
@@ -100,9 +130,12 @@ def make_squares(variant: Variant, stamp: str) -> Function:
     def squares(row, numbers, like):  # type: ignore[no-untyped-def]
         if stamp == "":
             return
-        n, hyper, no_clip = np.int64(row[2]), hyper_of(numbers), (numbers[12], numbers[12])
-        gradients, accumulators = pointer(like, row[4]), pointer(like, row[9])
-        lanes = scratch(doubles(row[3]))
+        n, hyper = np.int64(row[_LENGTH]), hyper_of(numbers)
+        no_clip = (hyper.one, hyper.one)
+        gradients, accumulators = pointer(like, row[_GRADIENT]), pointer(like, row[_ACCUMULATOR])
+        if guarded and odd(gradients, n):
+            words(row[_GUARD])[0] = 1
+        lanes = scratch(doubles(row[_VARIABLE]))
         for k in range(LANES):
             lanes[k] = 0.0
         if conditions:
@@ -122,21 +155,22 @@ def make_squares(variant: Variant, stamp: str) -> Function:
             width //= 2
             for k in range(width):
                 lanes[k] += lanes[k + width]
-        doubles(row[3])[0] = lanes[0]
+        doubles(row[_VARIABLE])[0] = lanes[0]
 
     return squares
 
 
 def make_clips(variant: Variant, kind: int, stamp: str) -> Function:
     """Write how sums of squares become each variable's factor and divisor."""
-    spans_all = kind != 1
+    spans_all = kind != EACH
 
     def clips(row, numbers, like):  # type: ignore[no-untyped-def]
         if stamp == "":
             return
-        sums, counts, pairs = doubles(row[3]), words(row[4]), pointer(numbers, row[5])
-        one, bound, first, total = numbers[12], numbers[11], 0, 0.0
-        for variable in range(np.int64(row[2])):
+        sums, counts = doubles(row[_VARIABLE]), words(row[_GRADIENT])
+        pairs = pointer(numbers, row[_VELOCITY])
+        one, bound, first, total = numbers[_ONE], numbers[_BOUND], 0, 0.0
+        for variable in range(np.int64(row[_LENGTH])):
             last = first + np.int64(counts[variable])
             if not spans_all:
                 total = 0.0
@@ -160,11 +194,11 @@ def make_scatter(stamp: str) -> Function:
     def scatter(row, numbers, like):  # type: ignore[no-untyped-def]
         if stamp == "":
             return
-        source, shape = pointer(like, row[4]), words(row[5])
+        source, shape = pointer(like, row[_GRADIENT]), words(row[_VELOCITY])
         ndim = np.int64(shape[0])
         inner, stride = np.int64(shape[ndim]), shape[2 * ndim]
-        for line in range(np.int64(row[2]) // inner):
-            target, rest = row[3], line
+        for line in range(np.int64(row[_LENGTH]) // inner):
+            target, rest = row[_VARIABLE], line
             for axis in range(ndim - 1, 0, -1):
                 length = np.int64(shape[axis])
                 target += np.uint64(rest % length) * shape[ndim + axis]
@@ -183,7 +217,7 @@ _STORED = {
 }
 
 
-def _signature(dtype: str) -> Any:
+def signature(dtype: str) -> Any:
     """Return the C signature of a loop over elements of a dtype."""
     numbers, stored = _STORED[dtype]
     pointers = (types.CPointer(kind) for kind in (types.uint64, numbers, stored))
@@ -193,22 +227,29 @@ def _signature(dtype: str) -> Any:
 @functools.cache
 def loop_address(variant: Variant, dtype: str) -> int:
     """Compile the update loop of a variant."""
-    return compiling.address(make_loop(variant, compiling.stamp()), _signature(dtype))
+    return compiling.address(make_loop(variant, compiling.stamp()), signature(dtype))
 
 
 @functools.cache
-def squares_address(variant: Variant, dtype: str) -> int:
+def squares_address(variant: Variant, guarded: bool, dtype: str) -> int:
     """Compile the sum of squares under a variant's conditioning."""
-    return compiling.address(make_squares(variant, compiling.stamp()), _signature(dtype))
+    made = make_squares(variant, guarded, compiling.stamp())
+    return compiling.address(made, signature(dtype))
+
+
+@functools.cache
+def guard_address(dtype: str) -> int:
+    """Compile the check of a gradient for numbers that are not finite."""
+    return compiling.address(make_guard(compiling.stamp()), signature(dtype))
 
 
 @functools.cache
 def clips_address(variant: Variant, kind: int, dtype: str) -> int:
     """Compile how norms become factors."""
-    return compiling.address(make_clips(variant, kind, compiling.stamp()), _signature(dtype))
+    return compiling.address(make_clips(variant, kind, compiling.stamp()), signature(dtype))
 
 
 @functools.cache
 def scatter_address(dtype: str) -> int:
     """Compile the copy into strided variables."""
-    return compiling.address(make_scatter(compiling.stamp()), _signature(dtype))
+    return compiling.address(make_scatter(compiling.stamp()), signature(dtype))

@@ -39,6 +39,15 @@ def halves_in_hardware() -> bool:
     return bool(get_host_cpu_features().get("f16c"))
 
 
+class Count(IntEnum):
+    """The words of an optimizer's counter, which a program advances and heeds."""
+
+    CALLS = 0
+    ADDED = 1
+    ENDED = 2
+    STOP = 3
+
+
 class Fact(IntEnum):
     """What is recorded of a variable; its lengths and then its strides follow.
 

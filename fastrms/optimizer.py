@@ -19,12 +19,16 @@ Array = NDArray[Any]
 _names: dict[str, "itertools.count[int]"] = {}
 
 
-def _automatic_name(row: Dialect) -> str:
-    """Return `rm_sprop`, `rm_sprop_1`, ... as Keras 3 does, or the row's constant name."""
-    if not row.counts_names:
-        return row.default_name
-    number = next(_names.setdefault(row.default_name, itertools.count()))
-    return f"{row.default_name}_{number}" if number else row.default_name
+_STEPPING = (
+    "apply was called while this optimizer is stepping (by a gradient's __array__, a constraint or "
+    "a signal handler); call it after the step. Nothing was changed."
+)
+
+
+def numbered(name: str) -> str:
+    """Return `name`, `name_1`, `name_2`, ... as Keras 3 does."""
+    number = next(_names.setdefault(name, itertools.count()))
+    return f"{name}_{number}" if number else name
 
 
 # What marks an argument left out; the dialect's row has its value, and `help()` shows Keras 3's.
@@ -127,7 +131,8 @@ class RMSprop(Portable):
         given = {k: v for k, v in locals().items() if k not in ("self", "dialect", "kwargs")}
         row = get_dialect(dialect)
         settings = settle(row, {**given, **kwargs})
-        self._core = Core(row, settings, settings.name or _automatic_name(row))
+        plain = numbered if row.counts_names else str
+        self._core = Core(row, settings, settings.name or plain(row.default_name))
 
     def build(self, variables: Any) -> None:
         """Learn which arrays to update and create their slots.
@@ -169,6 +174,8 @@ class RMSprop(Portable):
             if not late:
                 stepper.create_slots(list(range(len(variables.arrays))))
             stepper.calls = self._core.calls_before_build
+            if self._core.scaling is not None:
+                stepper.scale_by(*self._core.scaling)
             self._core.stepper = stepper
             return stepper
 
@@ -233,18 +240,15 @@ class RMSprop(Portable):
         rate = core.settings.learning_rate
         base = rate if rate.__class__ is float else called(rate)
         with core.lock:
-            if core.stepping:
-                raise StateError(
-                    "apply was called while this optimizer is stepping (by a gradient's __array__ "
-                    "or a signal handler); call it after the step. Nothing was changed."
-                )
+            if core.refusal:
+                raise StateError(core.refusal)
             fresh = core.stepper is None
             try:
-                core.stepping = True
+                core.refusal = _STEPPING
                 self._step(grads, trainable_variables, base, stream)
                 fresh = False
             finally:
-                core.stepping = False
+                core.refusal = ""
                 if fresh and core.stepper and not core.stepper.carried_out:
                     core.stepper = None  # a refused first step builds nothing
 

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastrms import inspection, kernels, program
+from fastrms import inspection, kernels, program, tables
 from fastrms.inspection import Desk
-from fastrms.layout import HARDWARE_FLUSH, Fact, facts_of
+from fastrms.layout import HARDWARE_FLUSH, Count, Fact, facts_of
 from fastrms.program import ALONE, FLUSH, STATE_WORDS, Column
 from fastrms.reference import CHUNK
 from fastrms.rule import EACH
+from fastrms.sparse import Rows
+from fastrms.tables import Slate
 from fastrms.threads import pool
 from fastrms.variables import order_of
 from fastrms.work import Item, Workshop
@@ -38,22 +40,40 @@ def _facts(shop: Workshop) -> tuple[Words, int]:
     return table, width
 
 
+_SLOTS = {
+    Column.VARIABLE: "variable",
+    Column.VELOCITY: "velocity",
+    Column.MOMENTUM: "momentum",
+    Column.AVERAGE_GRADIENT: "average_gradient",
+    Column.AVERAGE: "average",
+}
+
+
+def _parts(item: Item) -> int:
+    """Return how many sums of squares a gradient has: one for each chunk, or one for rows."""
+    return 1 if item.row_size else -(-item.arrays["variable"].size // CHUNK)
+
+
 class Plan:
     """One kind of step (which variables have gradients, what is done with them) as a program."""
 
     def __init__(
-        self, shop: Workshop, phases: list[list[Item]], present: tuple[bool, ...], counter: Words
+        self, shop: Workshop, phases: list[list[Item]], present: tuple[int, ...], counter: Words
     ) -> None:
         self.shop, self.phases, self.present = shop, phases, present
         self._rows: list[list[int]] = []
         self._ends: list[int] = []
         self._patches: list[list[tuple[int, int]]] = [[] for _ in present]
         self._kept: list[Any] = [counter]
-        self._loose: dict[int, Array] = {}
+        self._loose: dict[int, Any] = {}
+        self._stop = counter.ctypes.data + 8 * int(Count.STOP)
+        self._slates: dict[int, Words] = {}
+        self._norms: dict[int, Array] = {}
+        self._pairs: dict[int, int] = {}
         self._add_norms()
         for items in phases:
             for item in items:
-                self._add_update(item)
+                self._add_table(item) if item.row_size else self._add_update(item)
             self._ends.append(len(self._rows))
         self._add_scatters()
         self._seal(counter)
@@ -63,46 +83,63 @@ class Plan:
         arrays, places = item.arrays, []
         dtype = arrays["variable"].dtype
         numbers = self.shop.numbers[dtype].array.ctypes.data
-        size = arrays["variable"].size
-        for first in range(0, size, CHUNK):
+        size, chunk = arrays["variable"].size, CHUNK
+        if item.row_size:
+            chunk = max(1, CHUNK // item.row_size) * item.row_size
+        for first in range(0, size, chunk):
             row = [0] * len(Column)
             row[Column.FUNCTION], row[Column.NUMBERS] = function, numbers
-            row[Column.LENGTH] = min(CHUNK, size - first)
+            row[Column.LENGTH] = min(chunk, size - first)
+            row[Column.CLIP] = self._pairs.get(item.index, 0)
             for column, name in columns.items():
                 if name in arrays:
                     row[column] = arrays[name].ctypes.data + first * dtype.itemsize
             places.append(len(self._rows))
-            self._patches[item.index].append((len(self._rows), first * dtype.itemsize))
+            if item.row_size:
+                row[Column.FIRST] = first // item.row_size
+            else:
+                self._patches[item.index].append((len(self._rows), first * dtype.itemsize))
             self._rows.append(row)
         return places
 
     def _add_update(self, item: Item) -> None:
         """Append the rows that update a variable."""
-        columns = {
-            Column.VARIABLE: "variable",
-            Column.VELOCITY: "velocity",
-            Column.MOMENTUM: "momentum",
-            Column.AVERAGE_GRADIENT: "average_gradient",
-            Column.AVERAGE: "average",
-            Column.ACCUMULATOR: "gradient_accumulator",
-        }
-        function = kernels.loop_address(item.variant, item.arrays["variable"].dtype.name)
-        for place in self._place(item, function, columns):
-            if item.variant.factor:
-                self._rows[place][Column.CLIP] = self._pairs[item.index]
+        function = kernels.loop_address(item.variant, self._dtype_name(item))
+        self._place(item, function, {**_SLOTS, Column.ACCUMULATOR: "gradient_accumulator"})
+
+    def _add_table(self, item: Item) -> None:
+        """Append the rows that update a table of which some rows have gradients."""
+        name, rest = self._dtype_name(item), item.rest
+        slate = np.zeros(len(Slate), np.uint64)
+        slate[Slate.ROW], slate[Slate.SIZE] = item.row_size, item.arrays["variable"].itemsize
+        slate[Slate.TOUCHED] = kernels.loop_address(item.variant, name)
+        slate[Slate.REST] = 0 if rest is None else kernels.loop_address(rest, name)
+        self._slates[item.index] = slate
+        for place in self._place(item, tables.address(), _SLOTS):
+            self._rows[place][Column.TABLE] = slate.ctypes.data
+
+    def _add_guards(self, items: list[Item]) -> None:
+        """Append the phase that stops the program if a gradient is not finite."""
+        for item in items:
+            if (item.variant.update or item.variant.accumulate) and not item.row_size:
+                function = kernels.guard_address(self._dtype_name(item))
+                for place in self._place(item, function, {}):
+                    self._rows[place][Column.GUARD] = self._stop
+        self._ends.append(len(self._rows))
 
     def _add_norms(self) -> None:
         """Append the phases that take norms and turn them into factors."""
-        kind, items = self.shop.norm_kind, [i for i in self.phases[0] if i.variant.update]
-        self._pairs: dict[int, int] = {}
-        if kind is None:
+        kind, items = self.shop.norm_kind, [i for i in self.phases[0] if i.variant.factor]
+        apart = [i for i in self.phases[0] if not i.variant.factor]
+        if self.shop.guarded and apart:
+            self._add_guards(apart)
+        if kind is None or not items:
             return
         groups: dict[str, list[Item]] = {}
         for item in items if kind != EACH else sorted(items, key=self._dtype_name):
             groups.setdefault(self._dtype_name(item), []).append(item)
         ordered = items if kind != EACH else [i for g in groups.values() for i in g]
-        counts = [-(-item.arrays["variable"].size // CHUNK) for item in ordered]
-        sums = np.zeros(max(sum(counts), 1))
+        sums = np.zeros(max(sum(map(_parts, ordered)), 1))
         self._kept.append(sums)
         place = 0
         for item in ordered:
@@ -112,7 +149,7 @@ class Plan:
         for name, members in groups.items():
             covered = members if kind == EACH else ordered
             self._add_clips(kind, name, members, (covered, sums, first))
-            first += sum(-(-m.arrays["variable"].size // CHUNK) for m in members)
+            first += sum(map(_parts, members))
         self._ends.append(len(self._rows))
 
     @staticmethod
@@ -122,11 +159,14 @@ class Plan:
 
     def _add_squares(self, item: Item, sums: Array, place: int) -> int:
         """Append the rows that sum a gradient's squares; return the next place for a sum."""
-        function = kernels.squares_address(
-            self.shop.before_norm(item.index), self._dtype_name(item)
-        )
+        if item.row_size:
+            self._norms[item.index] = sums[place : place + 1]
+            return place + 1
+        guarded, seen = self.shop.guarded, self.shop.before_norm(item.index)
+        function = kernels.squares_address(seen, guarded, self._dtype_name(item))
         for row in self._place(item, function, {Column.ACCUMULATOR: "gradient_accumulator"}):
             self._rows[row][Column.VARIABLE] = sums.ctypes.data + 8 * place
+            self._rows[row][Column.GUARD] = self._stop if guarded else 0
             place += 1
         return place
 
@@ -136,7 +176,7 @@ class Plan:
         """Append the row that turns sums into the factors of one dtype's variables."""
         covered, sums, first = span
         numbers = self.shop.numbers[np.dtype(name)].array
-        counts = _words([-(-item.arrays["variable"].size // CHUNK) for item in covered])
+        counts = _words(list(map(_parts, covered)))
         pairs = np.ones((len(members), 2), numbers.dtype)
         self._kept += [counts, pairs]
         for k, member in enumerate(members):
@@ -219,13 +259,26 @@ class Plan:
         self._job = (program.helper(), words, kept) if self.many else None
         self.address = self.desk.ctypes.data
 
-    def put(self, index: int, gradient: Array) -> None:
-        """Set the gradient of a variable, as elements in the variable's order."""
+    def put(self, index: int, gradient: "Array | Rows") -> None:
+        """Set the gradient of a variable, as elements in the variable's order or as rows."""
+        if isinstance(gradient, Rows):
+            self._put_rows(index, gradient)
+            return
         first, places, offsets = self._places
         self.accepted[index] = 0  # first: an interrupt below must not leave rows half changed
         for k in range(int(first[index]), int(first[index + 1])):
             self.rows[places[k], Column.GRADIENT] = gradient.ctypes.data + int(offsets[k])
         self._loose[index] = gradient
+
+    def _put_rows(self, index: int, rows: Rows) -> None:
+        """Set the rows of a table that have gradients."""
+        slate, squares = self._slates[index], rows.squares
+        slate[Slate.COUNT], slate[Slate.INDICES] = rows.indices.size, rows.indices.ctypes.data
+        slate[Slate.SUMS] = rows.sums.ctypes.data
+        slate[Slate.SQUARES] = 0 if squares is None else squares.ctypes.data
+        if index in self._norms:
+            self._norms[index][0] = rows.total
+        self._loose[index] = rows
 
     def look(self, gradients: list[Any], given: list[Any] | None) -> int:
         """Check all arrays of a step; see `inspection.make_look`."""

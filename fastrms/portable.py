@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastrms import weights
+from fastrms import averages, weights
 from fastrms.arguments import Settings, settle
 from fastrms.errors import ArgumentError, StateError
 from fastrms.rates import checked_rate
@@ -164,6 +165,7 @@ class Portable:
         if self._core.stepper is None:
             raise StateError("the optimizer has no variables yet; call build(variables).")
         with self._core.lock:
+            averages.require_live(self._core)
             self._core.stepper = weights.moved(self._core.stepper, collect(new_variables))
 
     def finalize_variable_values(self, trainable_variables: Any = None) -> None:
@@ -183,9 +185,40 @@ class Portable:
         >>> optimizer.apply([np.ones(2)], [w])
         >>> optimizer.finalize_variable_values()
         """
-        if self._core.settings.use_ema and self._core.stepper is not None:
-            with self._core.lock:
-                weights.finalize(self._core.stepper, trainable_variables)
+        with self._core.lock:
+            averages.finalize(self._core, trainable_variables)
+
+    def swapped_ema(self, variables: Any = None) -> AbstractContextManager[None]:
+        """Let a `with` block see the moving averages in the variables, then restore these.
+
+        Inside, steps, `rebind`, pickling and another `swapped_ema` are refused; what the block
+        writes into the variables is lost when they are restored, also by an exception.
+
+        Parameters
+        ----------
+        variables : list or (nested) dict of numpy.ndarray, optional
+            Which variables; by default all.
+
+        Raises
+        ------
+        StateError
+            There are no averages yet, or they are swapped in already.
+
+        Examples
+        --------
+        >>> from fastrms import RMSprop
+        >>> import numpy as np
+        >>> w = np.ones(1)
+        >>> optimizer = RMSprop(learning_rate=0.5, use_ema=True, ema_momentum=0.5)
+        >>> for _ in range(2):
+        ...     optimizer.apply([np.ones(1)], [w])
+        >>> with optimizer.swapped_ema():
+        ...     print(w.round(3))
+        [-1.155]
+        >>> w.round(3)
+        array([-1.728])
+        """
+        return averages.swapped(self._core, variables)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments as the mirrored system reports them.
@@ -230,6 +263,7 @@ class Portable:
 
     def __getstate__(self) -> dict[str, Any]:
         with self._core.lock:
+            averages.require_live(self._core)
             return weights.pickled(self._core)
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastrms import compiling
-from fastrms.layout import FLUSH_BITS
+from fastrms.layout import FLUSH_BITS, Count
 from fastrms.rule import Function
 
 
@@ -33,6 +33,10 @@ class Column(IntEnum):
     AVERAGE = 8
     ACCUMULATOR = 9
     CLIP = 10
+    # Other names of the same words, in rows that check gradients or update rows of a table.
+    TABLE = 4
+    FIRST = 9
+    GUARD = 10
 
 
 # A ticket carries the number of its run above these bits: a thread that was held up between reading
@@ -41,12 +45,15 @@ _RUN_BITS, _TICKET = 24, (1 << 24) - 1
 # Byte offsets of a running program's shared words; the first says whether it is open.
 _LIMIT, _NEXT, _DONE = np.uint64(8), np.uint64(16), np.uint64(24)
 STATE_WORDS, FLUSH, ALONE = 4, 1, 2
+_FUNCTION, _NUMBERS = int(Column.FUNCTION), int(Column.NUMBERS)
+_CALLS, _ADDED, _ENDED = int(Count.CALLS), int(Count.ADDED), int(Count.ENDED)
+_STOP = int(Count.STOP)
 _INT64_POINTER = ir.IntType(64).as_pointer()
 _ANY_POINTER = ir.IntType(8).as_pointer()
 
 
 @intrinsic
-def _invoke(typingctx, row, numbers, function):  # type: ignore[no-untyped-def]
+def invoke(typingctx, row, numbers, function):  # type: ignore[no-untyped-def]
     """Call a row's function with the addresses of the row and of its numbers."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -181,7 +188,7 @@ def _run(table, width, ticket):  # type: ignore[no-untyped-def]
     """Carry out one row."""
     row = table + np.uint64(ticket) * width
     head = words(row)
-    _invoke(row, head[1], head[0])
+    invoke(row, head[_NUMBERS], head[_FUNCTION])
 
 
 @njit(**compiling.INNER)
@@ -212,7 +219,7 @@ def make_help(stamp: str) -> Function:
 
 
 def make_drive(stamp: str) -> Function:
-    """Write the part of the owner: carry out a program phase by phase, then count the step."""
+    """Write the part of the owner: phase by phase until the end or a stop, then count."""
 
     def drive(table, width, state, phases, count, counters, mode):  # type: ignore[no-untyped-def]
         if stamp == "":
@@ -221,8 +228,13 @@ def make_drive(stamp: str) -> Function:
         flush, alone = mode & np.uint64(1) != 0, mode & np.uint64(2) != 0
         old = _enter_mode(flush)
         if alone:
-            for ticket in range(np.int64(ends[count - np.uint64(1)])):
-                _run(table, width, ticket)
+            ticket = 0
+            for phase in range(np.int64(count)):
+                if counter[_STOP] != 0:
+                    break
+                while ticket < np.int64(ends[phase]):
+                    _run(table, width, ticket)
+                    ticket += 1
         else:
             # The run before left its limit here, below every ticket of this run.
             base = ((_load(state + _NEXT) >> _RUN_BITS) + 1) << _RUN_BITS
@@ -230,14 +242,17 @@ def make_drive(stamp: str) -> Function:
             _store(state + _DONE, 0)
             _store(state, 1)
             for phase in range(np.int64(count)):
+                if counter[_STOP] != 0:
+                    break
                 limit = np.int64(ends[phase])
                 _store(state + _LIMIT, base + limit)
                 _share(table, width, state)
                 while _load(state + _DONE) < limit:
                     _give_way()
             _store(state, 0)
-        counter[0] += counter[1]
-        counter[2] += np.uint64(1)
+        if counter[_STOP] == 0:
+            counter[_CALLS] += counter[_ADDED]
+        counter[_ENDED] += np.uint64(1)
         _leave_mode(old)
 
     return drive

@@ -18,7 +18,9 @@ _MXCSR = 28
 
 
 def fit(value: Any, variant: Variant) -> Any:
-    """Flush subnormal results where neither the processor nor the variant's dtype does it."""
+    """Round to float16, or flush subnormal results, where the variant says so."""
+    if variant.half and value.dtype != np.float16:
+        return value.astype(np.float16)
     if not variant.flush:
         return value
     tiny = np.finfo(value.dtype).tiny
@@ -30,7 +32,9 @@ def smaller(value: Any, bound: Any) -> Any:
     return np.where(bound < value, bound, value)[()]
 
 
-condition, update, average, clip_pair = make_rule(np.sqrt, fit, smaller, lambda function: function)
+condition, advance, update, average, clip_pair = make_rule(
+    np.sqrt, fit, smaller, lambda function: function
+)
 
 
 @functools.cache

@@ -30,16 +30,27 @@ class Variant(NamedTuple):
     accumulate: bool = False
     accumulated: bool = False
     scaled: bool = False
+    rescaled: bool = False
     value_first: bool = False
     factor: bool = False
     divisor: bool = False
     value_last: bool = False
+    absent: bool = False
+    still: bool = False
+    squares_given: bool = False
     flush: bool = False
     half: bool = False
     brain: bool = False
 
 
-CONDITIONING = slice(Variant._fields.index("accumulate"), Variant._fields.index("flush"))
+CONDITIONING = slice(Variant._fields.index("accumulate"), Variant._fields.index("absent"))
+
+
+def moves(variant: Variant) -> bool:
+    """Tell whether an update changes the variable: not where its row has no gradient and rests."""
+    return variant.update and not (
+        variant.still and not variant.momentum and not variant.decoupled_decay
+    )
 
 
 class Hyper(NamedTuple):
@@ -81,6 +92,8 @@ def make_condition(fit: Function, smaller: Function) -> Function:
         gradient = fit(gradient, variant)
         if variant.scaled:
             gradient = fit(gradient / hyper.loss_scale, variant)
+        if variant.rescaled:
+            gradient = fit(gradient * hyper.loss_scale, variant)
         if variant.accumulate or variant.accumulated:
             gradient = fit(gradient + accumulator, variant)
         if variant.accumulated:
@@ -132,10 +145,10 @@ def make_step(sqrt: Function, fit: Function) -> Function:
     return step
 
 
-def make_update(fit: Function, mean: Function, step: Function) -> Function:
-    """Write one RMSprop update of one weight."""
+def make_advance(fit: Function, mean: Function, step: Function) -> Function:
+    """Write one RMSprop update of one weight, the square of its gradient perhaps summed apart."""
 
-    def update(variable, gradient, slots, hyper, variant):  # type: ignore[no-untyped-def]
+    def advance(variable, gradient, square, slots, hyper, variant):  # type: ignore[no-untyped-def]
         variable, gradient = fit(variable, variant), fit(gradient, variant)
         velocity, momentum = fit(slots.velocity, variant), fit(slots.momentum, variant)
         average_gradient = fit(slots.average_gradient, variant)
@@ -144,7 +157,8 @@ def make_update(fit: Function, mean: Function, step: Function) -> Function:
         if variant.decoupled_decay:
             share = fit(fit(variable * hyper.weight_decay, variant) * hyper.learning_rate, variant)
             variable = fit(variable - share, variant)
-        square = fit(gradient * gradient, variant)
+        if not variant.squares_given:
+            square = fit(gradient * gradient, variant)
         if variant.square_last:
             share = fit(fit(hyper.one_minus_rho * gradient, variant) * gradient, variant)
             velocity = fit(fit(hyper.rho * velocity, variant) + share, variant)
@@ -159,13 +173,22 @@ def make_update(fit: Function, mean: Function, step: Function) -> Function:
             spread = fit(velocity - fit(average_gradient * average_gradient, variant), variant)
             if variant.squared_average:
                 velocity = spread
-        change = step(gradient, spread, hyper, variant)
+        change = gradient if variant.still else step(gradient, spread, hyper, variant)
         if variant.momentum:
             momentum = fit(fit(hyper.momentum * momentum, variant) + change, variant)
             change = momentum
         if variant.rate_last:
             change = fit(hyper.learning_rate * change, variant)
         return fit(variable - change, variant), Slots(velocity, momentum, average_gradient)
+
+    return advance
+
+
+def make_update(advance: Function) -> Function:
+    """Write one RMSprop update of one weight."""
+
+    def update(variable, gradient, slots, hyper, variant):  # type: ignore[no-untyped-def]
+        return advance(variable, gradient, gradient, slots, hyper, variant)
 
     return update
 
@@ -203,6 +226,7 @@ class Rule(NamedTuple):
     """The arithmetic of a step, compiled for one target."""
 
     condition: Function
+    advance: Function
     update: Function
     average: Function
     clip: Function
@@ -212,10 +236,11 @@ def make_rule(sqrt: Function, fit: Function, smaller: Function, compiled: Functi
     """Build the rule over a target's square root, rounding, minimum and compiler."""
     mean = compiled(make_mean(fit))
     step = compiled(make_step(sqrt, fit))
-    update = compiled(make_update(fit, mean, step))
+    advance = compiled(make_advance(fit, mean, step))
     return Rule(
         compiled(make_condition(fit, smaller)),
-        update,
+        advance,
+        compiled(make_update(advance)),
         compiled(make_average(fit)),
         compiled(make_clip(fit, smaller)),
     )

@@ -6,14 +6,16 @@ import numpy as np
 from numba import config
 from numpy.typing import NDArray
 
+from fastrms import constraints, rows
 from fastrms.arguments import Settings
 from fastrms.cuda import arrays as device
 from fastrms.dialects.fields import Dialect
-from fastrms.engines import ReferencePlan
+from fastrms.engines import ReferencePlan, kind_of_plan
 from fastrms.errors import GradientError, VariableError
-from fastrms.layout import facts_of, halves_in_hardware, layout_is_known
+from fastrms.layout import Count, facts_of, halves_in_hardware, layout_is_known
 from fastrms.rates import scheduled
 from fastrms.schedules import LearningRateSchedule
+from fastrms.sparse import ROWS, Rows, kinds_of
 from fastrms.state import State
 from fastrms.variables import Variables, describe, order_of
 from fastrms.work import ACCUMULATE, CLEAR, IDLE, UPDATE, Item, Workshop
@@ -34,40 +36,57 @@ class Stepper:
         self, row: Dialect, settings: Settings, variables: Variables, undecayed: frozenset[int]
     ) -> None:
         self.row, self.settings, self.variables = row, settings, variables
+        self.constraints = constraints.acting(row, variables)
         self.state = State(variables, row.velocity_start)
         self.shop = Workshop(row, settings, variables, self.state, undecayed)
-        self.counter = np.zeros(3, np.uint64)  # calls, what a step adds to them, steps carried out
-        self.counter[1] = row.counts == "every step" or settings.decay > 0
+        self.counter = np.zeros(len(Count), np.uint64)
+        self.counter[Count.ADDED] = row.counts == "every step" or settings.decay > 0
         self.dtypes = [a.dtype for a in variables.arrays]
         self._facts = [facts_of(a, order_of(a)) for a in variables.arrays]
-        self._plans: dict[tuple[str, tuple[bool, ...]], AnyPlan] = {}
-        self._present: dict[str, tuple[bool, ...]] = {}
+        self._plans: dict[tuple[str, tuple[int, ...]], AnyPlan] = {}
+        self._present: dict[str, tuple[int, ...]] = {}
         self._advanced: tuple[Any, ...] | None = None
         self.last_rate: float | None = None  # what a schedule gave the last step
         self._scheduled: float | None = None  # what it gives the coming one
         half = any(dtype == np.float16 for dtype in self.dtypes)
         self._compiled = not config.DISABLE_JIT and (halves_in_hardware() or not half)
         self._on_device = not isinstance(variables.arrays[0], np.ndarray)
+        device.require_plain(variables.arrays[0], self.constraints)
         self._swift = self._on_device or (layout_is_known() and self._compiled)
 
     @property
     def calls(self) -> int:
         """How often `apply` has been called."""
-        return int(self.counter[0])
+        return int(self.counter[Count.CALLS])
 
     @calls.setter
     def calls(self, value: int) -> None:
-        self.counter[0] = value
+        self.counter[Count.CALLS] = value
 
     @property
     def carried_out(self) -> int:
-        """How many steps were carried out here, counted by the row or not."""
-        return int(self.counter[2])
+        """How many steps came to an end here, counted by the row or not, stopped or not."""
+        return int(self.counter[Count.ENDED])
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the last step found a gradient that is not finite and changed nothing."""
+        return bool(self.counter[Count.STOP])
 
     @property
     def iterations(self) -> int:
         """How many updates were made: calls divided by the accumulation steps."""
         return self.calls // (self.settings.gradient_accumulation_steps or 1)
+
+    def scale_by(self, scale: Any, guarded: bool) -> None:
+        """Divide gradients by a scale from the next step on; perhaps stop at one not finite."""
+        if self.shop.scale is None:
+            self._plans.clear()
+        self.shop.rescale(scale, guarded)
+
+    def resume(self) -> None:
+        """Let steps go on after one that was stopped."""
+        self.counter[Count.STOP] = 0
 
     def create_slots(self, indices: list[int]) -> None:
         """Create the slots of some variables; moving averages may start as the variables."""
@@ -99,16 +118,25 @@ class Stepper:
             )
         if self.row.all_none == "no step" and all(g is None for g in gradients):
             return
-        plan = self._plans.get((mode, self._present.get(mode, ())))
-        if plan is None or not self._swift or expected != count:
-            plan = self._check_slowly(mode, gradients, given)
+        if self.constraints:
+            with constraints.undone_on_error(self):
+                plan = self._ready(mode, gradients, given)
+                plan.run()
+                if not self.stopped:
+                    constraints.enforce(self, plan.present)
         else:
-            found = plan.look(gradients, given)
-            if found:
-                plan = self._attend(mode, plan, (gradients, given), found)
-        plan.run()
-        if self._scheduled is not None:
+            self._ready(mode, gradients, given).run()
+        if self._scheduled is not None and not self.stopped:
             self.last_rate = self._scheduled
+
+    def _ready(self, mode: str, gradients: list[Any], given: list[Any] | None) -> AnyPlan:
+        """Return the plan of a step with its gradients in place, everything checked."""
+        plan = self._plans.get((mode, self._present.get(mode, ())))
+        count = len(self.variables.arrays)
+        if plan is None or not self._swift or len(gradients) != count:
+            return self._check_slowly(mode, gradients, given)
+        found = plan.look(gradients, given)
+        return self._attend(mode, plan, (gradients, given), found) if found else plan
 
     def _asked(self, schedule: LearningRateSchedule) -> list[float]:
         """Return what a schedule gives the coming step, for each dtype of the variables."""
@@ -141,33 +169,43 @@ class Stepper:
     def _attend(self, mode: str, plan: AnyPlan, lists: tuple[Any, Any], found: int) -> AnyPlan:
         """Deal with what compiled inspection could not accept."""
         gradients, given = lists
-        if found < 0 or tuple(g is not None for g in gradients) != plan.present:
+        if found < 0 or self._kinds(gradients) != plan.present:
             return self._check_slowly(mode, gradients, given)
         for index in plan.attention[:found].tolist():
-            gradients[index] = self.shop.as_array(index, gradients[index])
+            gradients[index] = rows.read(self.shop, index, gradients[index])
         # Reading a foreign gradient ran code that is not ours: look again before any address.
         found = plan.look(gradients, given)
         if found < 0:
             return self._check_slowly(mode, gradients, given)
         indices = plan.attention[:found].tolist()
-        for index, array in [(i, self.shop.gradient(i, gradients[i])) for i in indices]:
-            plan.put(index, array)
+        for index, array in [(i, rows.laid_out(self.shop, i, gradients[i])) for i in indices]:
+            self._put(plan, index, array)
         return plan
+
+    def _kinds(self, gradients: list[Any]) -> tuple[int, ...]:
+        """Tell what each variable has in a step: nothing, a gradient of its shape, or rows."""
+        return kinds_of(gradients, bool(self.settings.gradient_accumulation_steps))
+
+    def _put(self, plan: AnyPlan, index: int, gradient: "Array | Rows") -> None:
+        """Set a checked gradient; rows were looked at for numbers that are not finite."""
+        plan.put(index, gradient)
+        if isinstance(gradient, Rows) and not gradient.finite:
+            self.counter[Count.STOP] = 1
 
     def _check_slowly(self, mode: str, gradients: list[Any], given: list[Any] | None) -> AnyPlan:
         """Check every array through Python; find or build the plan of this step."""
         self.require_unchanged()
         ordered = gradients[:] if given is None else self._ordered(gradients, given)
-        present = tuple(g is not None for g in ordered)
+        present = self._kinds(ordered)
         self._require_some(present)
         indices = [i for i, p in enumerate(present) if p]
         for i in indices:
-            ordered[i] = self.shop.as_array(i, ordered[i])
+            ordered[i] = rows.read(self.shop, i, ordered[i])
         self.require_unchanged()  # reading a foreign gradient ran code that is not ours
-        checked = [(i, self.shop.gradient(i, ordered[i])) for i in indices]
+        checked = [(i, rows.laid_out(self.shop, i, ordered[i])) for i in indices]
         plan = self._plan(mode, present)
         for index, array in checked:
-            plan.put(index, array)
+            self._put(plan, index, array)
         return plan
 
     def _ordered(self, gradients: list[Any], given: list[Any]) -> list[Any]:
@@ -201,7 +239,7 @@ class Stepper:
                     "with rebind(new_variables)."
                 )
 
-    def _require_some(self, present: tuple[bool, ...]) -> None:
+    def _require_some(self, present: tuple[int, ...]) -> None:
         """Raise where the system refuses None gradients, some or all."""
         if not any(present) and self.row.all_none == "refused":
             raise GradientError(
@@ -214,7 +252,7 @@ class Stepper:
                 f"{self.row.name!r} refuses as the real system does. Leave them out of build()."
             )
 
-    def _plan(self, mode: str, present: tuple[bool, ...]) -> AnyPlan:
+    def _plan(self, mode: str, present: tuple[int, ...]) -> AnyPlan:
         """Return the plan of a kind of step, built on first use."""
         plan = self._plans.get((mode, present))
         if plan is None:
@@ -223,29 +261,34 @@ class Stepper:
         self._present[mode] = present
         return plan
 
-    def _built(self, mode: str, present: tuple[bool, ...]) -> AnyPlan:
+    def _built(self, mode: str, present: tuple[int, ...]) -> AnyPlan:
         """Build a plan; slots that it needs first come to be with it, or not at all."""
         known = set(self.state.slots)
         try:
             self.create_slots([i for i, p in enumerate(present) if p])
             phases = self._phases(mode, present)
-            kind: type[AnyPlan] = ReferencePlan
-            if self._on_device or self._compiled:
-                kind = _device_plan() if self._on_device else _compiled_plan()
-            plan = kind(self.shop, phases, present, self.counter)
+            kind = kind_of_plan(self._on_device, self._compiled)
+            plan: AnyPlan = kind(self.shop, phases, present, self.counter)
         except BaseException:
-            for key in set(self.state.slots) - known:
-                del self.state.slots[key]
+            self.forget_slots(set(self.state.slots) - known)
             raise
         if len(self.state.slots) != len(known) or len(self._plans) >= _MOST_PLANS:
             self._plans.clear()
         return plan
 
-    def _phases(self, mode: str, present: tuple[bool, ...]) -> list[list[Item]]:
+    def forget_slots(self, keys: set[tuple[str, int]]) -> None:
+        """Drop slots that a step has made in vain, and the plans that know them."""
+        self._plans.clear()
+        for key in keys:
+            del self.state.slots[key]
+
+    def _phases(self, mode: str, present: tuple[int, ...]) -> list[list[Item]]:
         """Return what a kind of step does to which variable, in order."""
         settings, average = self.settings, self.row.average
         given = [i for i, p in enumerate(present) if p]
-        phases = [[self.shop.item(i, mode) for i in given]]
+        items = [self.shop.item(i, mode) for i in given]
+        sliced = {i for i in given if present[i] == ROWS}
+        phases = [[rows.as_table(self.shop, k) if k.index in sliced else k for k in items]]
         if settings.use_ema and average is not None and average.shifts_past_none:
             return [*phases, self.shop.shifted(given)]
         others = [i for i, p in enumerate(present) if not p]
@@ -254,17 +297,3 @@ class Stepper:
         elif settings.use_ema:
             phases[0] += [self.shop.item(i, IDLE) for i in others]
         return phases
-
-
-def _compiled_plan() -> "type[Plan]":
-    """Import what needs Numba's compiler when it is needed: it costs a third of its import."""
-    from fastrms.plan import Plan
-
-    return Plan
-
-
-def _device_plan() -> "type[DevicePlan]":
-    """Import what needs Numba's CUDA target when an array on a GPU is given."""
-    from fastrms.cuda.plan import DevicePlan
-
-    return DevicePlan

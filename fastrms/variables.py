@@ -143,6 +143,7 @@ class Variables:
     arrays: list[Array]
     names: list[str]
     named: bool
+    constraints: dict[int, Any] = field(default_factory=dict)
     by_id: dict[int, int] = field(init=False)
     by_key: dict[Any, int] = field(init=False)
 
@@ -186,7 +187,9 @@ def collect(tree: Any) -> Variables:
     arrays = [require_variable(leaf, s) for (_, leaf), s in zip(leaves, shown, strict=True)]
     device.require_one_place(arrays)
     require_apart(arrays, shown)
-    return Variables(arrays, names, named)
+    asked = [getattr(leaf, "constraint", None) for _, leaf in leaves]
+    constraints = {i: found for i, found in enumerate(asked) if found is not None}
+    return Variables(arrays, names, named, constraints)
 
 
 def order_of(array: Array) -> int:

@@ -29,6 +29,9 @@ class Item:
     index: int
     variant: Variant
     arrays: dict[str, Array]
+    # With a gradient of rows: what one row holds, and what happens to rows without a gradient.
+    row_size: int = 0
+    rest: Variant | None = None
 
 
 @dataclass
@@ -43,6 +46,8 @@ class Workshop:
     numbers: dict[np.dtype[Any], Numbers] = field(default_factory=dict)
     stand_ins: dict[int, Array] = field(default_factory=dict)
     cast: dict[int, Array] = field(default_factory=dict)
+    scale: np.float32 | None = None  # of the loss, once a LossScaleOptimizer owns this
+    guarded: bool = False  # whether a gradient that is not finite stops a step
     _written: tuple[int, list[int], list[int]] | None = None
 
     def __post_init__(self) -> None:
@@ -69,6 +74,20 @@ class Workshop:
         if "norm" in self.acting:
             return LEAVE_BELOW if self.row.clipping.norm_spans_all else EACH
         return GLOBAL if "global" in self.acting else None
+
+    def rescale(self, scale: np.float32, guarded: bool) -> None:
+        """Set by what gradients are divided, in the numbers of every dtype."""
+        self.scale, self.guarded = scale, guarded
+        reciprocal = self.row.loss_scale is not None and self.row.loss_scale.reciprocal
+        for numbers in self.numbers.values():
+            numbers.rescale(self.scale, reciprocal)
+
+    def unscaling(self) -> dict[str, bool]:
+        """Return the choices of the rule that undo the scale of the loss."""
+        own = self.row.loss_scale
+        if self.scale is not None and own is not None:
+            return {"scaled": not own.reciprocal, "rescaled": own.reciprocal}
+        return {"scaled": self.settings.loss_scale_factor is not None}
 
     def slot_names(self) -> list[str]:
         """Return the slots that this optimizer keeps, in the order of its weights."""
@@ -99,9 +118,9 @@ class Workshop:
         """Return the conditioning that a gradient has had when its norm is taken."""
         settings, kinds = self.settings, list(self.acting)
         return self.target(index)._replace(
-            scaled=settings.loss_scale_factor is not None,
+            **self.unscaling(),
             accumulated=bool(settings.gradient_accumulation_steps),
-            value_first=kinds[0] == "value" and len(kinds) > 1,
+            value_first="value" in kinds[:1] and len(kinds) > 1,
         )
 
     def variant(self, index: int, mode: str) -> Variant:
@@ -111,9 +130,8 @@ class Workshop:
         ema = settings.use_ema and not shifts
         if mode in (IDLE, CLEAR):
             return target._replace(ema=ema, accumulated=mode == CLEAR)
-        scaled = settings.loss_scale_factor is not None
         if mode == ACCUMULATE:
-            return target._replace(accumulate=True, ema=ema, scaled=scaled)
+            return target._replace(accumulate=True, ema=ema, **self.unscaling())
         choices = set(self.row.form.choices(self.has_momentum, settings.centered))
         coupled = "coupled_decay" in choices
         decays = settings.weight_decay is not None and index not in self.undecayed
@@ -123,11 +141,11 @@ class Workshop:
         kinds, kind = list(self.acting), self.norm_kind
         return target._replace(
             **dict.fromkeys(choices, True),
+            **self.unscaling(),
             update=True,
             centered=settings.centered,
             momentum=self.has_momentum,
             ema=ema,
-            scaled=scaled,
             accumulated=bool(settings.gradient_accumulation_steps),
             value_first="value" in kinds[:-1],
             factor=kind is not None,

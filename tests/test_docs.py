@@ -43,6 +43,7 @@ def public_callables():
         "get_config",
         "from_config",
         "finalize_variable_values",
+        "swapped_ema",
         "exclude_from_weight_decay",
     ):
         yield f"fastrms.RMSprop.{key}", getattr(fastrms.RMSprop, key)
@@ -76,15 +77,19 @@ def test_public_docstrings_have_an_example(name, thing):
     assert ">>>" in thing.__doc__, f"{name} has no example"
 
 
-def test_readme_examples_give_what_they_show():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ["README.md", "docs/sparse.md", "docs/loss-scaling.md", "docs/training-loop.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_of_pages_give_what_they_show(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.S)
     assert blocks
     shared = {}
     for block in blocks:
         parser = doctest.DocTestParser()
-        test = parser.get_doctest(block, shared, "README.md", "README.md", 0)
-        assert test.examples, f"a python block of the README has no >>> lines:\n{block}"
+        test = parser.get_doctest(block, shared, page, page, 0)
+        assert test.examples, f"a python block of {page} has no >>> lines:\n{block}"
         assert doctest.DocTestRunner(optionflags=FLAGS).run(test, clear_globs=False).failed == 0
         shared = test.globs
 

@@ -100,7 +100,8 @@ def compiled(shape: Any, capability: tuple[int, int]) -> str:
 
 def update_shape(case: tuple[Variant, str, tuple[int, int]], slots: str = "") -> Any:
     """Return the shape of an update kernel of one part."""
-    from fastrms.cuda.kernels import Part, Shape
+    from fastrms.cuda.kernels import Shape
+    from fastrms.cuda.parts import Part
 
     choices, dtype, _ = case
     return Shape("update", (Part(choices, dtype, slots or dtype),), (0,))
@@ -195,7 +196,8 @@ def test_float32_slots_of_a_narrow_variable_are_vectors_too() -> None:
 @pytest.mark.parametrize("dtype", WIDTHS)
 @pytest.mark.parametrize("kind", ["squares", "clips"])
 def test_norms_are_strict_and_need_no_atomics(kind: str, dtype: str, tmp_path: Path) -> None:
-    from fastrms.cuda.kernels import Part, Shape
+    from fastrms.cuda.kernels import Shape
+    from fastrms.cuda.parts import Part
 
     plain = Variant(update=False, half=dtype == "float16", brain=dtype == "bfloat16", scaled=True)
     for norm in (EACH, GLOBAL) if kind == "clips" else (0,):
@@ -232,7 +234,8 @@ def test_the_rule_for_users_compiles_in_their_own_kernels() -> None:
 
 
 def test_a_mixed_step_is_one_kernel() -> None:
-    from fastrms.cuda.kernels import Part, Shape
+    from fastrms.cuda.kernels import Shape
+    from fastrms.cuda.parts import Part
 
     parts = [Part(VARIANTS[f"keras-3-default-{d}-sm_80"][0], d, d) for d in ("float32", "float64")]
     text = compiled(Shape("update", tuple(parts), (0, 1)), (8, 0))

@@ -95,14 +95,24 @@ class DeviceArray:
         if same and value.flags.f_contiguous == self.flags.f_contiguous:
             machine.copy(self.address, value.address, self.nbytes, stream)
             return
-        host = np.empty(self.shape, self.dtype, order="C" if self.flags.c_contiguous else "F")
+        host = self._on_host()
         host[...] = np.asarray(value)
         machine.write(self.address, host, stream)
+
+    def _on_host(self) -> Array:
+        """Return host memory in the same order."""
+        return np.empty(self.shape, self.dtype, order="C" if self.flags.c_contiguous else "F")
+
+    def copy(self) -> "DeviceArray":
+        """Copy within the device."""
+        flat = zeros(self.size, self.dtype, self.place)
+        (result := flat.reshape(self.shape, "C" if self.flags.c_contiguous else "F"))[...] = self
+        return result
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy is False:
             raise ValueError("an array in a GPU's memory can only be copied to the host")
-        host = np.empty(self.shape, self.dtype, order="C" if self.flags.c_contiguous else "F")
+        host = self._on_host()
         self.place.machine.read(self.address, host, self.place.stream)
         return host if dtype is None else host.astype(dtype)
 
@@ -147,8 +157,7 @@ def reader_of(array: DeviceArray) -> Callable[[Any], Any]:
 
 def zeros(size: int, dtype: np.dtype[Any], place: Place) -> DeviceArray:
     """Return flat zeros in a device's memory, which is given back with the last view."""
-    machine = place.machine
-    nbytes = size * dtype.itemsize
+    machine, nbytes = place.machine, size * dtype.itemsize
     try:
         address = machine.allocate(nbytes)
     except DeviceError as error:
@@ -169,8 +178,7 @@ def _restored(host: Array, ordinal: int) -> DeviceArray:
     cuda.require()
     array = zeros(host.size, host.dtype, Place(ordinal))
     fortran = host.flags.f_contiguous and not host.flags.c_contiguous
-    result = array.reshape(host.shape, "F" if fortran else "C")
-    result[...] = host
+    (result := array.reshape(host.shape, "F" if fortran else "C"))[...] = host
     return result
 
 
@@ -261,8 +269,7 @@ def choose_stream(variable: Any, gradients: list[Any], asked: Any) -> None:
             "GPU."
         )
     place = variable.place
-    first = next((g for g in gradients if g is not None), None)
-    theirs = stream_of(first, place.ordinal)
+    theirs = stream_of(next((g for g in gradients if g is not None), None), place.ordinal)
     chosen = place.stream if theirs is None else theirs
     if asked is not None:
         chosen = _handle(asked)
@@ -271,6 +278,15 @@ def choose_stream(variable: Any, gradients: list[Any], asked: Any) -> None:
     if chosen != place.stream:
         place.machine.order(place.stream, chosen)
         place.stream = chosen
+
+
+def require_plain(variable: Any, constraints: Any) -> None:
+    """Raise if variables on a device have constraints, which are functions of NumPy arrays."""
+    if constraints and isinstance(variable, DeviceArray):
+        raise VariableError(
+            "variables on a GPU have constraints, which are not carried out there; valid: "
+            "variables without. Apply the constraints yourself after each step."
+        )
 
 
 def require_one_place(variables: list[Any]) -> None:

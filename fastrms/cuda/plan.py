@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from fastrms.cuda import kernels, target
 from fastrms.cuda.arrays import DeviceArray, reader_of, zeros
-from fastrms.cuda.kernels import COLUMNS, Part, Shape
+from fastrms.cuda.kernels import COLUMNS, Shape
+from fastrms.cuda.parts import Part
+from fastrms.layout import Count
 from fastrms.program import Column
 from fastrms.reference import CHUNK
 from fastrms.rule import EACH
@@ -72,7 +74,7 @@ class DevicePlan:
         self._patches: list[list[tuple[_Pass, int, int]]] = [[] for _ in present]
         self._kept: list[Any] = []
         self._pairs: dict[int, int] = {}
-        passes = self._norms([item for item in phases[0] if item.variant.update])
+        passes = self._norms([item for item in phases[0] if item.variant.factor])
         for items in phases:
             passes.append(_Pass("update"))
             for item in items:
@@ -82,7 +84,9 @@ class DevicePlan:
         self._variables = variables
         self._gradients: list[Any] = [None] * len(present)
         self._watched: list[_Watch] | None = None
-        self._seal([one for one in passes if one.rows])
+        guard, flag = self._guards(phases[0]) if shop.guarded else (_Pass("guard"), None)
+        self._seal([one for one in [guard, *passes] if one.rows])
+        self._guard = (self._launches.pop(0), flag) if flag is not None and guard.rows else None
 
     def _part(self, item: Item, variant: Any) -> tuple[Part, np.dtype[Any]]:
         """Return what an item's rows ask of a kernel, and the dtype of its numbers."""
@@ -110,6 +114,17 @@ class DevicePlan:
     def _add_update(self, step: _Pass, item: Item) -> None:
         """Append the rows that update a variable."""
         self._add_rows(step, item, item.variant)
+
+    def _guards(self, items: list[Item]) -> tuple[_Pass, DeviceArray]:
+        """Return the launch that looks for a gradient that is not finite, and where it says so."""
+        guard, flag = _Pass("guard"), zeros(1, np.dtype(np.float64), self.place)
+        for item in items:
+            if item.variant.update or item.variant.accumulate:
+                first = len(guard.rows)
+                self._add_rows(guard, item, self.shop.target(item.index))
+                for row in guard.rows[first:]:
+                    row[Column.VARIABLE] = flag.address
+        return guard, flag
 
     def _norms(self, items: list[Item]) -> list[_Pass]:
         """Return the launches that take norms and turn them into factors."""
@@ -176,6 +191,15 @@ class DevicePlan:
             self._launches.append((kernel, grid, arguments))
         self._stale = True
 
+    def _finite(self, launch: Any, flag: DeviceArray) -> bool:
+        """Tell whether all gradients are finite: looked at on the device, waited for here."""
+        machine, stream = self.place.machine, self.place.stream
+        kernel, grid, arguments = launch
+        flag.place = self.place
+        machine.clear(flag.address, flag.nbytes, stream)
+        machine.launch(kernel, grid, arguments.pointers, stream)
+        return not np.asarray(flag).any()
+
     def put(self, index: int, gradient: Any) -> None:
         """Set the gradient of a variable."""
         self._seen[index] = None  # first: an interrupt below must not leave a row half changed
@@ -201,10 +225,13 @@ class DevicePlan:
         if self._stale:
             machine.upload(self._table.address, self._staging, self.rows, stream)
             self._stale = False
+        self.counter[Count.ENDED] += np.uint64(1)
+        if self._guard is not None and not self._finite(*self._guard):
+            self.counter[Count.STOP] = 1
+            return
         for kernel, grid, arguments in self._launches:
             machine.launch(kernel, grid, arguments.pointers, stream)
-        self.counter[0] += self.counter[1]
-        self.counter[2] += np.uint64(1)
+        self.counter[Count.CALLS] += self.counter[Count.ADDED]
 
 
 def _watches(arrays: list[Any]) -> list["_Watch"]:

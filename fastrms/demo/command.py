@@ -36,7 +36,7 @@ def _train(console: Console, folder: Path, epochs: int) -> Evidence:
     whole, middle, resumed = (folder / f"{name}.npz" for name in ("whole", "middle", "resumed"))
     stretches = (
         ("without a stop", 0, Task(total, str(whole))),
-        ("stops half-way", 0, Task(stop, str(middle))),
+        ("stops half-way", 0, Task(stop, str(middle), ends=False)),
         ("new process resumes", stop, Task(total, str(resumed), load=str(middle))),
     )
     with progress(console) as announce:

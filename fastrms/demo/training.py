@@ -29,6 +29,7 @@ class Task:
     stop: int
     save: str
     load: str | None = None
+    ends: bool = True
 
 
 @dataclass
@@ -113,5 +114,8 @@ def main() -> None:
         print(json.dumps({"step": step, "loss": loss, "accuracy": test_accuracy}), flush=True)
 
     train(run, task.stop, report)
+    if task.ends:
+        # As every training loop ends: with use_ema=True this puts the averages into the weights.
+        run.optimizer.finalize_variable_values()
     save_state(Path(task.save), to_state(run))
     print(json.dumps({"step": task.stop, "seconds": run.seconds}), flush=True)

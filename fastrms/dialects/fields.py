@@ -87,24 +87,39 @@ class Average:
 
 @dataclass(frozen=True)
 class Sparse:
-    """What a gradient given as rows does (read by the sparse updates).
+    """What a gradient given as rows does.
 
     `duplicates`: repeated rows are summed "before clipping", "after clipping" or are "squared
-    apart". `untouched_*` name what happens to rows without a gradient.
+    apart". `untouched_*` name what happens to rows without a gradient. `norm_of_rows`: a norm is
+    that of the rows as given, whatever is clipped by it. `value_clips_rows`: clipvalue acts on
+    rows before they are summed, whatever `duplicates` says. `means_as_sums`: running means are
+    weighted sums, however a dense update writes them. `constrained`: a variable with a constraint
+    may have such a gradient.
     """
 
     duplicates: Literal["before clipping", "after clipping", "squared apart"]
     untouched_slots: Literal["decay", "decay without momentum"]
     untouched_variable: Literal["moves", "stays", "moves with momentum"]
+    norm_of_rows: bool = False
+    value_clips_rows: bool = False
+    means_as_sums: bool = False
+    constrained: bool = True
 
 
 @dataclass(frozen=True)
 class LossScale:
-    """How the system's LossScaleOptimizer unscales, and what a skipped step does."""
+    """How the system's LossScaleOptimizer unscales, and what a skipped step does.
+
+    `reciprocal`: gradients are multiplied by 1/scale (float32) instead of divided. `floor`: the
+    least scale. `own`: the scalars that precede the inner optimizer's weights. `fixed`: there is
+    an argument `dynamic`, False for a scale that stays.
+    """
 
     reciprocal: bool
     floor: float | None
     skipped_step_counts: bool
+    own: tuple[str, ...] = ()
+    fixed: bool = False
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,7 @@ KERAS_2_3 = replace(
     },
     weights=Weights(order=("iterations", "velocity"), optional_iterations=True),
     config=("learning_rate", "rho", "decay", "epsilon", "?clipnorm", "?clipvalue"),
+    sparse=Sparse("before clipping", "decay", "moves", value_clips_rows=True),
 )
 
 KERAS_3 = Dialect(
@@ -188,8 +189,13 @@ KERAS_3 = Dialect(
     float32_first=frozenset({"learning_rate", "weight_decay"}),
     config_in_float32=frozenset({"learning_rate"}),
     average=Average(starts_at_variable=False, dtype_complement=True),
-    sparse=Sparse("squared apart", "decay", "moves with momentum"),
-    loss_scale=LossScale(reciprocal=False, floor=None, skipped_step_counts=False),
+    sparse=Sparse("squared apart", "decay", "moves with momentum", norm_of_rows=True),
+    loss_scale=LossScale(
+        reciprocal=False,
+        floor=None,
+        skipped_step_counts=False,
+        own=("iterations", "learning_rate", "step_counter", "dynamic_scale"),
+    ),
     schedules=Schedules(source="optimizers/base_optimizer.py:706-729, 777-786, 1041-1053"),
     flushes_subnormals=True,
     constraints="after update",

@@ -1,6 +1,6 @@
 """Rows of systems outside Keras: TF 1's own optimizer, PyTorch and optax."""
 
-from fastrms.dialects.fields import Argument, Clipping, Dialect, Form, Schedules, Weights
+from fastrms.dialects.fields import Argument, Clipping, Dialect, Form, Schedules, Sparse, Weights
 
 _INSIDE = frozenset({"epsilon_inside"})
 _NO_CLIPPING = Clipping(order=())
@@ -32,6 +32,7 @@ TF_TRAIN = Dialect(
     config=("name", "learning_rate", "rho", "momentum", "epsilon", "centered"),
     rho_complement_in_dtype=True,
     float32_first=frozenset({"learning_rate", "rho", "momentum", "epsilon"}),
+    sparse=Sparse("after clipping", "decay without momentum", "stays", means_as_sums=True),
     flushes_subnormals=True,
     velocity_start=1.0,
     momentum_slot="always",

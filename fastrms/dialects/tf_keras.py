@@ -41,6 +41,7 @@ TF_KERAS_V1 = replace(
         "clipvalue": _NEGATIVE_REFUSED,
     },
     clipping=Clipping(order=("norm", "value"), zero_acts=True),
+    sparse=Sparse("before clipping", "decay", "moves", norm_of_rows=True),
 )
 
 TF_KERAS_V2 = Dialect(
@@ -90,8 +91,14 @@ TF_KERAS_V2 = Dialect(
     rho_complement_in_dtype=True,
     float32_first=frozenset({"learning_rate", "rho", "momentum", "decay"}),
     decay=Decay(offset=0, reciprocal=False),
-    sparse=Sparse("after clipping", "decay without momentum", "stays"),
-    loss_scale=LossScale(reciprocal=True, floor=1.0, skipped_step_counts=True),
+    sparse=Sparse(
+        "after clipping",
+        "decay without momentum",
+        "stays",
+        means_as_sums=True,
+        constrained=False,
+    ),
+    loss_scale=LossScale(reciprocal=True, floor=1.0, skipped_step_counts=True, fixed=True),
     schedules=Schedules(
         source="optimizer_v2.py:871-906 (_set_hyper), 1161-1172 (_decayed_lr), 1220-1227",
         step="variable's dtype",
@@ -164,7 +171,7 @@ TF_KERAS_2_11 = Dialect(
     config_in_float32=frozenset({"learning_rate"}),
     average=Average(starts_at_variable=True, dtype_complement=False, shifts_past_none=True),
     sparse=Sparse("after clipping", "decay", "moves with momentum"),
-    loss_scale=LossScale(reciprocal=True, floor=1.0, skipped_step_counts=True),
+    loss_scale=LossScale(reciprocal=True, floor=1.0, skipped_step_counts=True, fixed=True),
     schedules=_LATE,
     flushes_subnormals=True,
     constraints="after update",

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarking.limit import limit, step_bytes, triad
 from benchmarking.timing import Arm
-from benchmarking.works import OPTIONS, Case, Ours, sizes_of
+from benchmarking.works import OPTIONS, Case, Ours, fill, sizes_of
 
 Arms = dict[str, Arm]
 Facts = dict[str, Any]
@@ -158,6 +158,35 @@ def _memory(case: Case, quick: bool) -> tuple[Arms, Facts]:
     return {}, {"peak": max(peaks), "held": sum(entry.size for entry in held)}
 
 
+def _sparse(case: Case, quick: bool) -> tuple[Arms, Facts]:
+    """Time whole steps in which a few rows of a table have gradients against their traffic."""
+    import fastrms
+    from fastrms.rows import prepared
+
+    count, width, given = (1 << (12 if quick else 20)), 64, 256 if quick else 4096
+    table = fill(count * width, 0).reshape(count, width)
+    rows = np.random.default_rng(0).integers(0, count, given)
+    gradient = fastrms.IndexedSlices(fill(given * width, 1).reshape(given, width), rows)
+    optimizer = fastrms.RMSprop(**OPTIONS[case.options])
+    optimizer.apply([gradient], [table])
+    stepper = optimizer._core.stepper
+    assert stepper is not None
+    plan: Any = next(iter(stepper._plans.values()))
+    kept = prepared(stepper.shop, 0, gradient)
+    plan.put(0, kept)
+    yardstick = limit(plan)
+    arrays = 1 + (case.options == "momentum")  # the velocity; with momentum all rows move
+    moved = 2 * table.nbytes * (arrays + (arrays > 1))
+
+    def step() -> None:
+        optimizer.apply([gradient])
+
+    def traffic(rows: Any = kept) -> None:  # which must outlive the yardstick
+        yardstick.run()
+
+    return {"limit": Arm(traffic), "ours": Arm(step)}, {"bytes": moved}
+
+
 MAKERS: dict[str, Callable[[Case, bool], tuple[Arms, Facts]]] = {
     "step": _step,
     "stream": _stream,
@@ -167,4 +196,5 @@ MAKERS: dict[str, Callable[[Case, bool], tuple[Arms, Facts]]] = {
     "subnormal": _subnormal,
     "decay": _decay,
     "memory": _memory,
+    "sparse": _sparse,
 }

@@ -13,8 +13,10 @@ from numba import carray, cfunc, types
 
 from fastrms import kernels
 from fastrms.elements import pointer
+from fastrms.layout import Count
 from fastrms.program import Column
-from fastrms.rule import Variant
+from fastrms.rule import Variant, moves
+from fastrms.tables import Slate
 from fastrms.work import Item
 
 _POINTERS = [types.CPointer(kind) for kind in (types.uint64, types.float32, types.uint32)]
@@ -27,6 +29,7 @@ def make_traffic(variant: Variant) -> Callable[..., None]:
     """Write the loop of `fastrms.kernels.make_loop` with memory traffic alone."""
     updates, ema = variant.update, variant.ema
     centered, has_momentum = variant.centered, variant.momentum
+    loads, stores = updates and not variant.absent, moves(variant)
 
     def loop(row, numbers, like):  # type: ignore[no-untyped-def]
         n = row[2]
@@ -39,14 +42,15 @@ def make_traffic(variant: Variant) -> Callable[..., None]:
         averages = carray(pointer(like, row[8]), (n,))
         for i in range(n):
             # All loads come first: a load behind a store to the same place in another page waits.
-            variable = variables[i]
-            mixed = (gradients[i] if updates else variable) & mask
+            variable = variables[i] if stores or ema else ~np.uint32(0)
+            mixed = (gradients[i] if loads else variable) & mask
             velocity = velocities[i] if updates else mixed
             momentum = momenta[i] if has_momentum else mixed
             average_gradient = average_gradients[i] if centered else mixed
             average = averages[i] if ema else mixed
             if updates:
                 velocities[i] = velocity ^ mixed
+            if stores:
                 variables[i] = variable ^ mixed
             if has_momentum:
                 momenta[i] = momentum ^ mixed
@@ -91,13 +95,22 @@ def _replaced(plan: Any, exchange: Callable[[int], int]) -> Any:
     other.rows = plan.rows.copy()
     for row in range(len(other.rows)):
         other.rows[row, Column.FUNCTION] = exchange(int(plan.rows[row, Column.FUNCTION]))
-    counter = np.zeros(2, np.uint64)
-    table = other.rows.ctypes.data
-    other._alone = (table, *plan._alone[1:5], counter.ctypes.data, plan._alone[6])
-    other._shared = (table, *plan._shared[1:5], counter.ctypes.data, plan._shared[6])
+    for slate in plan._slates.values():
+        walked = slate.copy()
+        for word in (Slate.TOUCHED, Slate.REST):
+            walked[word] = exchange(int(slate[word]))
+        _kept.append(walked)
+        here = plan.rows[:, Column.TABLE] == slate.ctypes.data
+        other.rows[here, Column.TABLE] = walked.ctypes.data
+    counter = np.zeros(len(Count), np.uint64)
+    # A state of its own: a worker late from the plan's step must not help here with its table.
+    table, other.state = other.rows.ctypes.data, np.zeros_like(plan.state)
+    own = (table, plan._alone[1], other.state.ctypes.data, *plan._alone[3:5], counter.ctypes.data)
+    other._alone, other._shared = (*own, plan._alone[6]), (*own, plan._shared[6])
     if plan._job is not None:
         function, arguments, kept = plan._job
-        other._job = (function, (table, *arguments[1:]), (other.rows, *kept[1:]))
+        words = (table, arguments[1], other.state.ctypes.data, *arguments[3:])
+        other._job = (function, words, (other.rows, other.state, *kept[2:]))
     other._counter = counter
     return other
 
@@ -105,13 +118,13 @@ def _replaced(plan: Any, exchange: Callable[[int], int]) -> Any:
 def limit(plan: Any) -> Any:
     """Return a plan's yardstick; float32 variables of one variant."""
     items: list[Item] = [item for items in plan.phases for item in items]
-    variants = {item.variant for item in items}
+    variants = {item.variant for item in items} | {item.rest for item in items if item.rest}
     exchanged = {
         kernels.loop_address(v, "float32"): _address(make_traffic(v), _SIGNATURE) for v in variants
     }
     if plan.shop.norm_kind is not None:
         squares = {
-            kernels.squares_address(plan.shop.before_norm(i.index), "float32") for i in items
+            kernels.squares_address(plan.shop.before_norm(i.index), False, "float32") for i in items
         }
         exchanged |= dict.fromkeys(squares, _address(_read, _SIGNATURE))
     return _replaced(plan, lambda function: exchanged.get(function, function))

@@ -158,6 +158,17 @@ SPECS = [
     *_norms(),
     *(
         Spec(
+            "sparse",
+            f"a table of 1M x 64, gradients for 4,096 rows, {options}",
+            Case("1M x 64", options, "sparse"),
+            Bar(">=", 0.85, " of the limit"),
+            _over("limit", "ours"),
+            _speed,
+        )
+        for options in ("plain", "momentum")
+    ),
+    *(
+        Spec(
             "subnormal",
             f"1M, {options}: {text} against a normal step (keras-3 flushes)",
             Case("1M", options, kind),

@@ -385,3 +385,44 @@ def test_schedules_cross_as_scalars(log: Any) -> None:
     theirs.apply([ONES])
     theirs.apply([ONES])
     np.testing.assert_array_equal(np.asarray(variable), host)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_dynamic_loss_scaling_looks_on_the_device_and_skips(log: Any, odd: float) -> None:
+    """The scale needs to know, so that each step waits once; nothing else comes to the host."""
+    bad = np.ones((2, 3), np.float32)
+    bad[1, 2] = odd
+    results = []
+    for place in (np.array, on_device):
+        variable = place(ONES)
+        opt = fastrms.LossScaleOptimizer(fastrms.RMSprop(0.1), initial_scale=4.0)
+        opt.build([variable])
+        if place is np.array:
+            opt.inner_optimizer._core.stepper._compiled = False
+        opt.apply([place(4 * ONES)])
+        log.clear()
+        opt.apply([place(bad)])
+        if place is on_device:
+            assert counted(log) == {"launch": 1, "upload": 1, "read": 1}
+        opt.apply([place(4 * ONES)])
+        results.append([np.asarray(variable), *opt.get_weights()])
+    assert battery.digest(results[0]) == battery.digest(results[1])
+
+
+def test_averages_can_be_swapped_in() -> None:
+    opt, live, _ = trained(use_ema=True, ema_momentum=0.5)
+    before = battery.digest(map(np.asarray, live))
+    averages = [np.asarray(opt._core.stepper.state.shaped("average", i)) for i in range(3)]
+    with opt.swapped_ema():
+        assert battery.digest(map(np.asarray, live)) == battery.digest(averages)
+    assert battery.digest(map(np.asarray, live)) == before
+
+
+def test_rows_as_gradients_are_refused_on_a_device() -> None:
+    variable = on_device(ONES)
+    opt = fastrms.RMSprop()
+    opt.build([variable])
+    rows = fastrms.IndexedSlices(np.ones((1, 3), np.float32), np.array([0]), (2, 3))
+    with pytest.raises(fastrms.GradientError, match="IndexedSlices, which a step on a GPU does"):
+        opt.apply([rows])
+    np.testing.assert_array_equal(np.asarray(variable), ONES)
