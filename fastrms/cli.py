@@ -75,6 +75,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="passes over the training images (default: %(default)s)",
     )
+    demo.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="where to train: NumPy on the host, or CuPy on a GPU (default: %(default)s)",
+    )
     commands.add_parser(
         "info",
         help="print versions, threads, cache and GPUs",
@@ -90,7 +96,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _demo(epochs: int, out: Path) -> int:
+def _demo(epochs: int, out: Path, device: str) -> int:
     """Run the demo if its extra is installed."""
     missing = [name for name in ("rich", "matplotlib") if find_spec(name) is None]
     if missing:
@@ -101,8 +107,12 @@ def _demo(epochs: int, out: Path) -> int:
         )
         return 2
     from fastrms.demo.command import run_demo
+    from fastrms.demo.device import obstacle
 
-    return run_demo(epochs, out)
+    if problem := obstacle(device):
+        print(f"fastrms demo: cannot train on {device}: {problem}", file=sys.stderr)
+        return 2
+    return run_demo(epochs, out, device)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             print(report())
             return 0
-        return _demo(options.epochs, options.out)
+        return _demo(options.epochs, options.out, options.device)
     except KeyboardInterrupt:
         print("fastrms: interrupted", file=sys.stderr)
         return 130

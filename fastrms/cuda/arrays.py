@@ -1,7 +1,7 @@
 """Arrays on a GPU as the rest of the library sees them: `numpy.ndarray`'s surface, as far as used.
 
-A `DeviceArray` is another library's array or memory of our own. It moves to the host only when it
-is asked for as an array (`numpy.asarray`), which waits for the stream of the last step.
+A `DeviceArray` is another library's array or our own memory. `numpy.asarray` alone moves it to the
+host, and waits for the stream of the last step.
 """
 
 import sys
@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms import cuda
-from fastrms.cuda.protocols import Facts, facts_of_owner, lies_on_device, orders, packed
+from fastrms.cuda.protocols import (
+    Facts,
+    facts_of_owner,
+    handle_of,
+    lies_on_device,
+    orders,
+    packed,
+)
 from fastrms.errors import ArgumentError, DeviceError, GradientError, VariableError
 
 Array = NDArray[Any]
@@ -92,7 +99,7 @@ class DeviceArray:
     def __setitem__(self, everything: Any, value: Any) -> None:
         machine, stream = self.place.machine, self.place.stream
         same = isinstance(value, DeviceArray) and value.dtype == self.dtype
-        if same and value.flags.f_contiguous == self.flags.f_contiguous:
+        if same and value.strides == self.strides:
             machine.copy(self.address, value.address, self.nbytes, stream)
             return
         host = self._on_host()
@@ -245,22 +252,6 @@ def stream_of(value: Any, ordinal: int) -> int | None:
     return None if found is None else found.get("stream")
 
 
-def _handle(stream: Any) -> int:
-    """Return a stream's handle, however its library calls it."""
-    found = stream
-    if hasattr(stream, "__cuda_stream__"):
-        found = stream.__cuda_stream__()[1]
-    for name in ("ptr", "cuda_stream", "handle"):
-        found = getattr(found, name, found)
-    found = getattr(found, "value", found) or 1  # 0 and 1 are the legacy default stream
-    if isinstance(found, bool) or not hasattr(found, "__int__") or int(found) < 0:
-        raise ArgumentError(
-            f"stream={stream!r} is not valid; valid: a stream of CuPy, PyTorch, Numba or "
-            "cuda.core, or its handle as an integer."
-        )
-    return int(found)
-
-
 def choose_stream(variable: Any, gradients: list[Any], asked: Any) -> None:
     """Decide where a step is queued, after all that it needs: what was asked, or the producer's."""
     if not isinstance(variable, DeviceArray):
@@ -272,7 +263,7 @@ def choose_stream(variable: Any, gradients: list[Any], asked: Any) -> None:
     theirs = stream_of(next((g for g in gradients if g is not None), None), place.ordinal)
     chosen = place.stream if theirs is None else theirs
     if asked is not None:
-        chosen = _handle(asked)
+        chosen = handle_of(asked)
         if theirs is not None and theirs != chosen:
             place.machine.order(theirs, chosen)
     if chosen != place.stream:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastrms.errors import ArgumentError
+
 _CUDA, _MANAGED = 2, 13  # kDLCUDA and kDLCUDAManaged
 _FLOAT, _BRAIN = 2, 4  # kDLFloat and kDLBfloat
 
@@ -202,3 +204,19 @@ def orders(facts: Facts) -> str:
         wanted = packed(facts.shape, itemsize, order)
         found += order * all(facts.strides[k] == wanted[k] for k in wide)
     return found
+
+
+def handle_of(stream: Any) -> int:
+    """Return a stream's handle, however its library calls it."""
+    found = stream
+    if hasattr(stream, "__cuda_stream__"):
+        found = stream.__cuda_stream__()[1]
+    for name in ("ptr", "cuda_stream", "handle"):
+        found = getattr(found, name, found)
+    found = getattr(found, "value", found) or 1  # 0 and 1 are the legacy default stream
+    if isinstance(found, bool) or not hasattr(found, "__int__") or int(found) < 0:
+        raise ArgumentError(
+            f"stream={stream!r} is not valid; valid: a stream of CuPy, PyTorch, Numba or "
+            "cuda.core, or its handle as an integer."
+        )
+    return int(found)
