@@ -45,6 +45,7 @@ class Settings:
     name: str | None = None
     decay: float = 0.0
     decay_offset: int = 0
+    slot_dtype: str | None = None
 
 
 def _valid(argument: Argument, kind: str) -> str:
@@ -148,6 +149,16 @@ def _decay_offset(row: Dialect, value: Any) -> int:
     return int(value)
 
 
+def _slot_dtype(value: Any) -> str | None:
+    """Check `slot_dtype`, which every dialect takes and no mirrored system has."""
+    if value is not None and value != "float32":
+        raise ArgumentError(
+            f"slot_dtype={value!r} is not valid; valid: 'float32', for the state and arithmetic of "
+            "16-bit variables, or None for the variable's dtype. Leave it out otherwise."
+        )
+    return None if value is None else "float32"
+
+
 def _exclusive(row: Dialect, settings: Settings) -> None:
     """Refuse kinds of clipping that the system refuses together."""
     kinds = ["clipnorm", "global_clipnorm"]
@@ -183,17 +194,19 @@ def settle(row: Dialect, given: Mapping[str, Any]) -> Settings:
         for name, argument in row.arguments.items()
         if argument.effect == "used" and name != "lr"
     }
-    offset = row.decay.offset if row.decay is not None else 0
+    offset, slots = row.decay.offset if row.decay is not None else 0, None
     for name, value in given.items():
         if isinstance(value, Default):
             continue
         if name == "decay_offset":
             offset = _decay_offset(row, value)
+        elif name == "slot_dtype":
+            slots = _slot_dtype(value)
         elif _accepted(row, name, value):
             values["learning_rate" if name == "lr" else name] = _looked_at(row, name, value, given)
     if values.get("learning_rate") is None:
         raise _refuse(row, "learning_rate", None, "a number or a callable")
-    settings = Settings(decay_offset=offset)
+    settings = Settings(decay_offset=offset, slot_dtype=slots)
     for name, value in values.items():
         setattr(settings, name, value)
     settings.decay = settings.decay or 0.0

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from fastrms import __version__
 
@@ -46,13 +47,8 @@ def _png(text: str) -> Path:
     return path
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line, or exit with code 2 and a message."""
-    parser = argparse.ArgumentParser(
-        prog="fastrms", description="RMSprop for NumPy arrays.", allow_abbrev=False
-    )
-    parser.add_argument("--version", action="version", version=f"fastrms {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+def _add_commands(commands: Any) -> None:
+    """Describe the commands and their options."""
     demo = commands.add_parser(
         "demo",
         help="train on handwritten digits, stop, resume in a new process, compare the bits",
@@ -87,6 +83,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Prints versions, processor, threads, cache and GPUs, or why none can be used.",
         allow_abbrev=False,
     )
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line, or exit with code 2 and a message."""
+    parser = argparse.ArgumentParser(
+        prog="fastrms", description="RMSprop for NumPy arrays.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"fastrms {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_commands(commands)
     options, unknown = parser.parse_known_args(arguments)
     # argparse would name neither the command's own options nor, without a command, the word.
     if unknown:

@@ -31,7 +31,7 @@ def _pairs(shop: Workshop, items: list[Item]) -> dict[int, tuple[Any, Any]]:
             sums[item.index] = total
             continue
         gradient = reference.condition(
-            item.arrays["gradient"],
+            item.arrays["gradient"].astype(hyper.one.dtype, copy=False),
             item.arrays.get("gradient_accumulator"),
             clip,
             hyper,
@@ -56,10 +56,12 @@ def _results(shop: Workshop, item: Item, clip: tuple[Any, Any]) -> list[tuple[Ar
     if item.row_size:
         return _row_results(shop, item, clip) if arrays["variable"].size else []
     hyper = shop.numbers[arrays["variable"].dtype].hyper
-    variable, partial = arrays["variable"], arrays.get("gradient_accumulator")
+    partial, wide = arrays.get("gradient_accumulator"), hyper.one.dtype
+    variable: Any = arrays["variable"].astype(wide, copy=False)
     results: list[tuple[Array, Any]] = []
     if variant.update or variant.accumulate:
         given = np.zeros_like(variable) if variant.absent else arrays["gradient"]
+        given = given.astype(wide, copy=False)
         gradient = reference.condition(given, partial, clip, hyper, variant)
     if partial is not None and (variant.accumulate or variant.accumulated):
         results.append((partial, gradient if variant.accumulate else np.zeros_like(partial)))

@@ -80,7 +80,8 @@ class RMSprop(Portable):
     dialect : str
         Whose RMSprop this is; a name in `fastrms.dialects.DIALECTS`.
     **kwargs
-        ``decay``, ``decay_offset`` and ``lr``, where the dialect has them.
+        ``decay``, ``decay_offset``, ``lr``, where the dialect has them; ``slot_dtype="float32"``
+        keeps the state of 16-bit variables, and computes, in float32.
 
     Raises
     ------

@@ -25,10 +25,13 @@ def read(shop: Workshop, index: int, value: Any) -> Array | Rows:
         return value
     if not isinstance(value, IndexedSlices):
         return shop.as_array(index, value)
-    if not isinstance(shop.variables.arrays[index], np.ndarray):
+    variable = shop.variables.arrays[index]
+    wide = shop.state.computed(variable.dtype) != variable.dtype
+    if wide or not isinstance(variable, np.ndarray):
+        where = "with slot_dtype" if wide else "on a GPU"
         raise GradientError(
             f"the gradient of variable {shop.variables.label(index)} is IndexedSlices, which a "
-            "step on a GPU does not take; valid: an array of the variable's shape on its device. "
+            f"step {where} does not take; valid: an array of the variable's shape in its memory. "
             "Nothing was changed."
         )
     whole = bool(shop.settings.gradient_accumulation_steps)

@@ -37,7 +37,7 @@ class Stepper:
     ) -> None:
         self.row, self.settings, self.variables = row, settings, variables
         self.constraints = constraints.acting(row, variables)
-        self.state = State(variables, row.velocity_start)
+        self.state = State(variables, row.velocity_start, settings.slot_dtype)
         self.shop = Workshop(row, settings, variables, self.state, undecayed)
         self.counter = np.zeros(len(Count), np.uint64)
         self.counter[Count.ADDED] = row.counts == "every step" or settings.decay > 0
@@ -49,7 +49,10 @@ class Stepper:
         self.last_rate: float | None = None  # what a schedule gave the last step
         self._scheduled: float | None = None  # what it gives the coming one
         half = any(dtype == np.float16 for dtype in self.dtypes)
-        self._compiled = not config.DISABLE_JIT and (halves_in_hardware() or not half)
+        wide = any(
+            self.state.computed(dtype) != dtype for dtype in self.dtypes
+        )  # NumPy steps these
+        self._compiled = not (config.DISABLE_JIT or wide) and (halves_in_hardware() or not half)
         self._on_device = not isinstance(variables.arrays[0], np.ndarray)
         device.require_plain(variables.arrays[0], self.constraints)
         self._swift = self._on_device or (layout_is_known() and self._compiled)

@@ -205,6 +205,8 @@ def config(core: Core) -> dict[str, Any]:
         result[name if key.startswith("?") else key] = value
     if row.decay is not None and settings.decay_offset != row.decay.offset:
         result["decay_offset"] = settings.decay_offset
+    if settings.slot_dtype is not None:
+        result["slot_dtype"] = settings.slot_dtype
     if row.named_in_config:
         result["dialect"] = row.name
     return result
@@ -229,6 +231,7 @@ def pickled(core: Core) -> dict[str, Any]:
         del arguments["name"]
     if core.row.decay is not None:
         arguments["decay_offset"] = core.settings.decay_offset
+    arguments["slot_dtype"] = core.settings.slot_dtype
     state: dict[str, Any] = {
         "config": {**arguments, "dialect": core.row.name},
         "calls": stepper.calls if stepper else core.calls_before_build,

@@ -53,7 +53,9 @@ class Workshop:
     def __post_init__(self) -> None:
         for i, array in enumerate(self.variables.arrays):
             if array.dtype not in self.numbers:
-                self.numbers[array.dtype] = Numbers(self.row, self.settings, array.dtype)
+                self.numbers[array.dtype] = Numbers(
+                    self.row, self.settings, self.state.computed(array.dtype)
+                )
             if is_strided(array):
                 self.stand_ins[i] = aligned(array.size, array.dtype)
         self.acting = bounds(self.row, self.settings)
@@ -109,7 +111,8 @@ class Workshop:
     def target(self, index: int) -> Variant:
         """Return the choices that a variable's dtype makes, and none besides."""
         array = self.variables.arrays[index]
-        half, brain = array.dtype == np.float16, array.dtype.name == "bfloat16"
+        computed = self.state.computed(array.dtype)
+        half, brain = computed == np.float16, computed.name == "bfloat16"
         hardware = HARDWARE_FLUSH and isinstance(array, np.ndarray)
         soft = self.row.flushes_subnormals and not hardware
         return Variant(update=False, half=half, brain=brain, flush=soft and not half)

@@ -147,3 +147,17 @@ def test_columns_of_fortran_order() -> None:
     ours.apply([on_device(change)], [device])
     theirs.apply([change])
     assert_same([np.asarray(device), *ours.get_weights()], [host, *theirs.get_weights()])
+
+
+WIDE = [("keras-3", o) for o in ("momentum_centered", "ema_accumulated_clipped", "clipnorm")]
+
+
+@pytest.mark.usefixtures("_brain_on_the_host")
+@pytest.mark.parametrize("dtype", [np.dtype("float16"), BRAIN], ids=str)
+@pytest.mark.parametrize(("dialect", "options"), [*WIDE, ("torch", "weight_decay")])
+def test_float32_slots_of_16_bit_variables(dialect: str, options: str, dtype: Any) -> None:
+    wide = {**battery.OPTIONS[options], "slot_dtype": "float32"}
+    values = [values_of(s, dtype, k) for k, s in enumerate(SHAPES)]
+    found = run(dialect, wide, values, on_device)
+    assert {a.dtype.name for a in found[len(SHAPES) :]} <= {"float32", "int64"}
+    assert_same(found, run(dialect, wide, values, np.array))
