@@ -1,6 +1,6 @@
 """From the arguments of `apply` to one carried-out step: all checks first, then one call."""
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numba import config
@@ -10,7 +10,7 @@ from fastrms import constraints, rows
 from fastrms.arguments import Settings
 from fastrms.cuda import arrays as device
 from fastrms.dialects.fields import Dialect
-from fastrms.engines import ReferencePlan, kind_of_plan
+from fastrms.engines import kind_of_plan
 from fastrms.errors import GradientError, VariableError
 from fastrms.layout import Count, facts_of, halves_in_hardware, layout_is_known
 from fastrms.rates import scheduled
@@ -21,11 +21,7 @@ from fastrms.variables import Variables, describe, order_of
 from fastrms.work import ACCUMULATE, CLEAR, IDLE, UPDATE, Item, Workshop
 
 Array = NDArray[Any]
-if TYPE_CHECKING:
-    from fastrms.cuda.plan import DevicePlan
-    from fastrms.plan import Plan
-
-AnyPlan: TypeAlias = "Plan | ReferencePlan | DevicePlan"
+AnyPlan: TypeAlias = Any  # Plan, ReferencePlan or DevicePlan: the engines share a surface
 _MOST_PLANS = 16
 
 

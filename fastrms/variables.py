@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.cuda import arrays as device
-from fastrms.cuda.protocols import facts_of_owner, lies_on_device
+from fastrms.cuda.protocols import lies_on_device
 from fastrms.errors import GradientError, VariableError
 from fastrms.layout import C_ORDER, F_ORDER
 
@@ -157,8 +157,7 @@ class Variables:
         if found is not None and owner_of(self.arrays[found]) is array:
             return found
         if lies_on_device(array):
-            now = facts_of_owner(array)
-            return self.by_key.get((now.address, now.shape, now.strides, now.dtype.str))
+            return self.by_key.get(device.key_of(array))
         if not isinstance(array, np.ndarray) or array.dtype.hasobject:
             return None
         return self.by_key.get(key_of(array)) if array.flags.writeable else None

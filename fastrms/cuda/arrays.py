@@ -241,6 +241,15 @@ def gradient(label: str, target: DeviceArray, value: Any) -> DeviceArray:
     return array
 
 
+def key_of(value: Any) -> Any:
+    """Return what identifies a buffer, as `variables.key_of`; None if it cannot be read."""
+    try:
+        now = value if isinstance(value, DeviceArray) else facts_of_owner(value)
+    except TypeError:
+        return None
+    return now.address, now.shape, now.strides, now.dtype.str
+
+
 def stream_of(value: Any, ordinal: int) -> int | None:
     """Return the stream on which an array's library works now, where it says so."""
     torch = sys.modules.get("torch")
