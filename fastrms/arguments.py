@@ -45,6 +45,8 @@ class Settings:
     name: str | None = None
     decay: float = 0.0
     decay_offset: int = 0
+    jit_compile: bool = True
+    mesh: None = None
     slot_dtype: str | None = None
 
 
@@ -100,6 +102,8 @@ def _checked(row: Dialect, name: str, value: Any) -> Any:
         if argument.none == "refused":
             raise _refuse(row, name, value, "a number, not None")
         return argument.fallback if argument.none == "default" else None
+    if argument.kind == "absent":
+        raise _refuse(row, name, value, "None")
     if argument.kind == "bool":
         if not isinstance(value, bool | np.bool_ | int):
             raise _refuse(row, name, value, "True or False")
@@ -159,19 +163,30 @@ def _slot_dtype(value: Any) -> str | None:
     return None if value is None else "float32"
 
 
+def _engine(value: Any) -> bool:
+    """Check `jit_compile`, which every dialect has: both engines give the same bits."""
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentError(
+            f"jit_compile={value!r} is not valid; valid: True (compiled kernels) or False (NumPy, "
+            "slower, the same bits)."
+        )
+    return bool(value)
+
+
 def _exclusive(row: Dialect, settings: Settings) -> None:
     """Refuse kinds of clipping that the system refuses together."""
     kinds = ["clipnorm", "global_clipnorm"]
     if row.clipping.rivals == "refused":
-        kinds.append("clipvalue")
+        kinds.insert(1, "clipvalue")
     elif row.clipping.rivals == "all":
         return
     given = {kind: getattr(settings, kind) for kind in kinds if getattr(settings, kind) is not None}
     if len(given) > 1:
         listed = ", ".join(f"{kind}={value!r}" for kind, value in given.items())
+        shown = [f"`{kind}`" for kind in kinds]
         raise ArgumentError(
-            f"only one of {', '.join(kinds)} can be set in the dialect {row.name!r}; "
-            f"received {listed}. Leave out all but one."
+            f"Only one of {', '.join(shown[:-1])} and {shown[-1]} can be set in the dialect "
+            f"{row.name!r}; received {listed}. Leave out all but one."
         )
 
 
@@ -194,11 +209,13 @@ def settle(row: Dialect, given: Mapping[str, Any]) -> Settings:
         for name, argument in row.arguments.items()
         if argument.effect == "used" and name != "lr"
     }
-    offset, slots = row.decay.offset if row.decay is not None else 0, None
+    offset, compiled, slots = row.decay.offset if row.decay is not None else 0, True, None
     for name, value in given.items():
         if isinstance(value, Default):
             continue
-        if name == "decay_offset":
+        if name == "jit_compile":
+            compiled = _engine(value)
+        elif name == "decay_offset":
             offset = _decay_offset(row, value)
         elif name == "slot_dtype":
             slots = _slot_dtype(value)
@@ -206,7 +223,7 @@ def settle(row: Dialect, given: Mapping[str, Any]) -> Settings:
             values["learning_rate" if name == "lr" else name] = _looked_at(row, name, value, given)
     if values.get("learning_rate") is None:
         raise _refuse(row, "learning_rate", None, "a number or a callable")
-    settings = Settings(decay_offset=offset, slot_dtype=slots)
+    settings = Settings(decay_offset=offset, jit_compile=compiled, slot_dtype=slots)
     for name, value in values.items():
         setattr(settings, name, value)
     settings.decay = settings.decay or 0.0

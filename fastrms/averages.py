@@ -6,7 +6,7 @@ from typing import Any
 
 from fastrms.errors import StateError, VariableError
 from fastrms.stepper import Stepper
-from fastrms.variables import flatten
+from fastrms.variables import leaves_of
 from fastrms.weights import Core
 
 _SWAPPED = (
@@ -19,7 +19,7 @@ def _chosen(stepper: Stepper, variables: Any) -> list[int]:
     """Return which variables are meant, all by default, of those that have an average."""
     chosen = list(range(len(stepper.variables.arrays)))
     if variables is not None:
-        leaves = [leaf for _, leaf in flatten(variables)]
+        leaves = leaves_of(variables)
         found = [stepper.variables.index(leaf) for leaf in leaves]
         if None in found:
             raise VariableError(

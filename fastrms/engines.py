@@ -15,7 +15,7 @@ from fastrms.work import Item, Workshop
 Array = NDArray[Any]
 
 
-def _pairs(shop: Workshop, items: list[Item]) -> dict[int, tuple[Any, Any]]:
+def pairs_of(shop: Workshop, items: list[Item]) -> dict[int, tuple[Any, Any]]:
     """Return the factor and divisor by which each variable's gradient is clipped."""
     kind = shop.norm_kind
     if kind is None:
@@ -50,7 +50,7 @@ def _pairs(shop: Workshop, items: list[Item]) -> dict[int, tuple[Any, Any]]:
     return pairs
 
 
-def _results(shop: Workshop, item: Item, clip: tuple[Any, Any]) -> list[tuple[Array, Array]]:
+def results_of(shop: Workshop, item: Item, clip: tuple[Any, Any]) -> list[tuple[Array, Array]]:
     """Return every array that an item changes, with its new value."""
     arrays, variant = item.arrays, item.variant
     if item.row_size:
@@ -90,11 +90,11 @@ def _row_results(shop: Workshop, item: Item, clip: tuple[Any, Any]) -> list[tupl
     parts = {name: array.reshape(-1, size)[places].reshape(-1) for name, array in arrays.items()}
     given = {"gradient": rows.sums} | ({} if rows.squares is None else {"squares": rows.squares})
     names = {id(part): name for name, part in parts.items()}
-    touched = _results(shop, replace(item, arrays={**parts, **given}, row_size=0), clip)
+    touched = results_of(shop, replace(item, arrays={**parts, **given}, row_size=0), clip)
     untouched: dict[int, Array] = {}
     if item.rest is not None:
         whole = replace(item, arrays=arrays, variant=item.rest, row_size=0)
-        untouched = {id(target): value for target, value in _results(shop, whole, clip)}
+        untouched = {id(target): value for target, value in results_of(shop, whole, clip)}
     results = []
     for part, value in touched:
         target = arrays[names[id(part)]]
@@ -135,12 +135,12 @@ class ReferencePlan:
         if self.counter[Count.STOP]:
             return
         with reference.flushing(shop.row.flushes_subnormals), np.errstate(all="ignore"):
-            pairs = _pairs(shop, [item for item in self.phases[0] if item.variant.factor])
+            pairs = pairs_of(shop, [item for item in self.phases[0] if item.variant.factor])
             for items in self.phases:
                 results = []
                 for item in items:
                     one = shop.numbers[item.arrays["variable"].dtype].hyper.one
-                    results += _results(shop, item, pairs.get(item.index, (one, one)))
+                    results += results_of(shop, item, pairs.get(item.index, (one, one)))
                 for target, value in results:
                     target[...] = value
         for i, stand_in in shop.stand_ins.items():

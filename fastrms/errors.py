@@ -34,3 +34,7 @@ class DeviceError(FastrmsError, RuntimeError):
 
 class PortingWarning(UserWarning):
     """Something has no effect, or another effect, than code written for an old system expects."""
+
+
+class MissingExtraError(FastrmsError, ImportError):
+    """A package that only some uses need is not installed; the message has the pip line."""

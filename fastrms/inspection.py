@@ -49,6 +49,7 @@ class Desk(IntEnum):
     EXTENTS = 12
     NONE = 13
     ARRAY_TYPE = 14
+    GIVEN = 15
 
 
 _COUNT = int(Desk.COUNT)
@@ -66,6 +67,7 @@ _ENDS = int(Desk.ENDS)
 _EXTENTS = int(Desk.EXTENTS)
 _NONE = int(Desk.NONE)
 _ARRAY_TYPE = int(Desk.ARRAY_TYPE)
+_GIVEN = int(Desk.GIVEN)
 
 
 @intrinsic
@@ -157,6 +159,13 @@ def _apart(data, instance, ndim, facts, first, desk):  # type: ignore[no-untyped
     return low == np.int64(desk[_EXTENTS]) or starts[low] >= data + size
 
 
+@njit(**compiling.INNER)
+def _named(variables, i, array, given):  # type: ignore[no-untyped-def]
+    """Tell whether a list names a variable: by its array, or by what the user passed for it."""
+    passed = words(_field(variables, ITEMS))[i]
+    return passed in (array, given)
+
+
 def make_look(stamp: str) -> Function:
     """Write the check of all the arrays of a step."""
 
@@ -174,6 +183,7 @@ def make_look(stamp: str) -> Function:
             words(desk[_ACCEPTED]),
         )
         attention, rows = words(desk[_ATTENTION]), words(desk[_ROWS])
+        known = words(desk[_GIVEN])
         patches, places, offsets = (
             words(desk[_PATCHES]),
             words(desk[_PATCH_ROWS]),
@@ -185,7 +195,7 @@ def make_look(stamp: str) -> Function:
             first = i * np.int64(desk[_FACT_WIDTH])
             if not _unchanged(facts[first], facts, first):
                 return -1 - i
-            if variables != 0 and words(_field(variables, ITEMS))[i] != facts[first]:
+            if variables != 0 and not _named(variables, i, facts[first], known[i]):
                 return -1 - i
             instance = given[i]
             if instance == desk[_NONE] and expected[i] == 0:

@@ -118,14 +118,14 @@ class LossScaleOptimizer:
     @property
     def learning_rate(self) -> float:
         """The inner optimizer's learning rate; settable as there."""
-        return self.inner_optimizer.learning_rate
+        return float(self.inner_optimizer.learning_rate)
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
         self.inner_optimizer.learning_rate = value
 
     @property
-    def variables(self) -> list[Array]:
+    def variables(self) -> list[Any]:
         """The state in the order of `get_weights`; scalars as copies."""
         return [*self._scalars().values(), *self.inner_optimizer.variables]
 

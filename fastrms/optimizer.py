@@ -1,6 +1,7 @@
 """`RMSprop`: every variant of the algorithm behind Keras 3's constructor."""
 
 import itertools
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,12 +9,18 @@ from numpy.typing import NDArray
 
 from fastrms.arguments import Default, Settings, settle
 from fastrms.dialects import Dialect, get_dialect
+from fastrms.differentiation import Differentiation
 from fastrms.errors import StateError, VariableError
+from fastrms.exclusion import undecayed
+from fastrms.pairing import as_trees, paired
 from fastrms.portable import Portable
 from fastrms.rates import Rate, called
 from fastrms.stepper import Stepper
-from fastrms.variables import Variables, as_trees, collect, paired
-from fastrms.weights import Core, undecayed
+from fastrms.subclassing import Subclassing
+from fastrms.surface import Surface
+from fastrms.tracked import Tracking
+from fastrms.variables import Variables, collect
+from fastrms.weights import Core
 
 Array = NDArray[Any]
 _names: dict[str, "itertools.count[int]"] = {}
@@ -23,6 +30,11 @@ _STEPPING = (
     "apply was called while this optimizer is stepping (by a gradient's __array__, a constraint or "
     "a signal handler); call it after the step. Nothing was changed."
 )
+
+
+def snake_case(name: str) -> str:
+    """Return a class's name as Keras 3 writes it: `rm_sprop` of `RMSprop`."""
+    return re.sub(r"(?<=.)(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def numbered(name: str) -> str:
@@ -35,7 +47,7 @@ def numbered(name: str) -> str:
 _LEFT_OUT: dict[str, Any] = {name: Default(value) for name, value in vars(Settings()).items()}
 
 
-class RMSprop(Portable):
+class RMSprop(Subclassing, Differentiation, Tracking, Surface, Portable):
     """RMSprop on NumPy arrays, updated in place, in the arithmetic of a chosen system.
 
     With ``g`` the gradient and all operations in the variable's dtype, ``keras-3`` computes::
@@ -79,9 +91,11 @@ class RMSprop(Portable):
         A name; `rm_sprop`, `rm_sprop_1`, ... by default.
     dialect : str
         Whose RMSprop this is; a name in `fastrms.dialects.DIALECTS`.
+    jit_compile : bool
+        Whether compiled kernels carry out steps, or NumPy: slower, with the same bits.
     **kwargs
-        ``decay``, ``decay_offset``, ``lr``, where the dialect has them; ``slot_dtype="float32"``
-        keeps the state of 16-bit variables, and computes, in float32.
+        ``decay``, ``decay_offset``, ``lr`` and ``mesh``, where the dialect has them;
+        ``slot_dtype="float32"`` keeps the state of 16-bit variables, and computes, in float32.
 
     Raises
     ------
@@ -127,13 +141,15 @@ class RMSprop(Portable):
         name: str | None = _LEFT_OUT["name"],
         *,
         dialect: str | Dialect = "keras-3",
+        jit_compile: bool = True,
         **kwargs: Any,
     ) -> None:
         given = {k: v for k, v in locals().items() if k not in ("self", "dialect", "kwargs")}
         row = get_dialect(dialect)
         settings = settle(row, {**given, **kwargs})
-        plain = numbered if row.counts_names else str
-        self._core = Core(row, settings, settings.name or plain(row.default_name))
+        counts = row.counts_names
+        plain = numbered(snake_case(type(self).__name__)) if counts else row.default_name
+        self._core = Core(row, settings, settings.name or plain)
 
     def build(self, variables: Any) -> None:
         """Learn which arrays to update and create their slots.
@@ -157,9 +173,9 @@ class RMSprop(Portable):
         >>> [slot.shape for slot in optimizer.variables[2:]]
         [(2, 3), (3,)]
         """
-        self._build(collect(variables), late=False)
+        self._build(collect(variables))
 
-    def _build(self, variables: Variables, late: bool) -> Stepper:
+    def _build(self, variables: Variables) -> None:
         """Build, or check that the variables are those already known."""
         with self._core.lock:
             if self._core.stepper is not None:
@@ -169,45 +185,17 @@ class RMSprop(Portable):
                         "the optimizer was already built with other variables; use "
                         "rebind(new_variables) to move its state, or make a new optimizer."
                     )
-                return self._core.stepper
-            spared = undecayed(self._core, variables)
+                return
+            spared = undecayed(self._core.excluded, variables)
             stepper = Stepper(self._core.row, self._core.settings, variables, spared)
-            if not late:
+            # Some systems make a variable's slots with its first gradient, unless asked before.
+            if self._core.refusal != _STEPPING or self._core.row.weights.late == "no":
                 stepper.create_slots(list(range(len(variables.arrays))))
             stepper.calls = self._core.calls_before_build
+            self._hand_over(stepper)
             if self._core.scaling is not None:
                 stepper.scale_by(*self._core.scaling)
             self._core.stepper = stepper
-            return stepper
-
-    def exclude_from_weight_decay(
-        self, var_list: Iterable[Array] | None = None, var_names: Iterable[str] | None = None
-    ) -> None:
-        """Spare some variables from weight decay; call before `build`, which warns of no match.
-
-        Parameters
-        ----------
-        var_list : iterable of numpy.ndarray, optional
-            The arrays to spare.
-        var_names : iterable of str, optional
-            Regular expressions searched for in the variables' names.
-
-        Raises
-        ------
-        StateError
-            The optimizer is already built.
-
-        Examples
-        --------
-        >>> optimizer = RMSprop(weight_decay=0.01)
-        >>> optimizer.exclude_from_weight_decay(var_names=["bias"])
-        """
-        if self._core.stepper is not None:
-            raise StateError(
-                "exclude_from_weight_decay was called after build(); call it before build() or "
-                "the first step."
-            )
-        self._core.excluded = (list(var_list or []), list(var_names or []))
 
     def apply(self, grads: Any, trainable_variables: Any = None, *, stream: Any = None) -> None:
         """Update the variables in place by one step.
@@ -243,7 +231,7 @@ class RMSprop(Portable):
         with core.lock:
             if core.refusal:
                 raise StateError(core.refusal)
-            fresh = core.stepper is None
+            fresh, known = core.stepper is None, len(core.own)
             try:
                 core.refusal = _STEPPING
                 self._step(grads, trainable_variables, base, stream)
@@ -252,6 +240,7 @@ class RMSprop(Portable):
                 core.refusal = ""
                 if fresh and core.stepper and not core.stepper.carried_out:
                     core.stepper = None  # a refused first step builds nothing
+                    del core.own[known:]
 
     def _step(self, grads: Any, variables: Any, base: Any, stream: Any) -> None:
         """Pair gradients and variables; take one step with them."""
@@ -265,8 +254,13 @@ class RMSprop(Portable):
         """Return the stepper, built on the first step if need be."""
         if self._core.stepper is None and variables is None:
             raise StateError("the optimizer has no variables yet; call build(variables) first.")
-        late = self._core.row.weights.late != "no"
-        return self._core.stepper or self._build(collect(variables), late)
+        if self._core.stepper is None:
+            self.build(variables)
+        if self._core.stepper is None:
+            raise StateError(
+                f"{type(self).__name__}.build did not build; call super().build(variables) in it."
+            )
+        return self._core.stepper
 
     def apply_gradients(self, grads_and_vars: Iterable[Any], *, stream: Any = None) -> int:
         """Update variables from pairs of gradient and variable.

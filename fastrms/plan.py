@@ -234,6 +234,7 @@ class Plan:
             Desk.EXTENTS: starts.size,
             Desk.NONE: id(None),
             Desk.ARRAY_TYPE: id(np.ndarray),
+            Desk.GIVEN: _words([id(given) for given in shop.variables.given]),
         }
         desk = [t.ctypes.data if isinstance(t, np.ndarray) else int(t) for t in tables.values()]
         self.desk = _words(desk)

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from fastrms import averages, weights
 from fastrms.arguments import Settings, settle
+from fastrms.dialects import get_dialect
+from fastrms.dialects.recognition import recognized
 from fastrms.errors import ArgumentError, StateError
 from fastrms.rates import checked_rate
 from fastrms.schedules import LearningRateSchedule, deserialize
+from fastrms.stepper import Stepper
 from fastrms.variables import collect
 
 Array = NDArray[Any]
@@ -27,6 +30,9 @@ class Portable:
     def __init__(self, **config: Any) -> None:
         """Take the constructor arguments that `get_config` returns."""
         raise TypeError("Portable is the base of RMSprop and is not used alone.")
+
+    def _hand_over(self, stepper: Stepper) -> None:
+        """Let a subclass's update step carry out a stepper's steps."""
 
     @property
     def name(self) -> str:
@@ -93,11 +99,6 @@ class Portable:
     def settings(self) -> Settings:
         """A copy of the hyperparameters in use, after the dialect's rules."""
         return dataclasses.replace(self._core.settings)
-
-    @property
-    def variables(self) -> list[Array]:
-        """The optimizer's own state as views, in the order of `get_weights`; scalars as copies."""
-        return weights.arrays(self._core)
 
     def get_weights(self) -> list[Array]:
         """Return copies of the optimizer's state in its dialect's order.
@@ -166,7 +167,9 @@ class Portable:
             raise StateError("the optimizer has no variables yet; call build(variables).")
         with self._core.lock:
             averages.require_live(self._core)
-            self._core.stepper = weights.moved(self._core.stepper, collect(new_variables))
+            stepper = weights.moved(self._core.stepper, collect(new_variables))
+            self._hand_over(stepper)
+            self._core.stepper = stepper
 
     def finalize_variable_values(self, trainable_variables: Any = None) -> None:
         """Replace the variables by their moving averages; call after training with `use_ema`.
@@ -245,7 +248,8 @@ class Portable:
         Parameters
         ----------
         config : mapping
-            Constructor arguments by name.
+            Constructor arguments by name. Without the key ``dialect``, the keys tell which system
+            wrote them; a part of them, or those of keras-3, means keras-3.
         custom_objects : mapping, optional
             Users' schedule classes by name, for a learning rate in serialized form.
 
@@ -255,7 +259,7 @@ class Portable:
         >>> RMSprop.from_config(RMSprop(rho=0.5).get_config()).get_config()["rho"]
         0.5
         """
-        arguments = dict(config)
+        arguments = recognized(config, default="keras-3")
         for name in {"learning_rate", "lr"} & set(arguments):
             if isinstance(arguments[name], Mapping):
                 arguments[name] = deserialize(arguments[name], custom_objects)
@@ -264,8 +268,15 @@ class Portable:
     def __getstate__(self) -> dict[str, Any]:
         with self._core.lock:
             averages.require_live(self._core)
-            return weights.pickled(self._core)
+            others = {key: value for key, value in vars(self).items() if key != "_core"}
+            return {**weights.pickled(self._core), "attributes": others}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state["config"])  # type: ignore[misc]
+        given = dict(state["config"])
+        row = get_dialect(given.pop("dialect"))
+        settings = settle(row, given)
+        self._core = weights.Core(row, settings, settings.name or row.default_name)
         weights.unpickle(self._core, state)
+        if self._core.stepper is not None:
+            self._hand_over(self._core.stepper)
+        vars(self).update(state["attributes"])

@@ -68,9 +68,7 @@ def sum_of_squares(values: NDArray[Any]) -> float:
     wide = values.astype(np.float64)
     padded = np.zeros(-(-wide.size // LANES) * LANES)
     padded[: wide.size] = wide * wide
-    lanes = np.zeros(LANES)
-    for block in padded.reshape(-1, LANES):
-        lanes = lanes + block
+    lanes = np.add.reduce(padded.reshape(-1, LANES), axis=0)  # row after row
     width = LANES
     while width > 1:
         width //= 2

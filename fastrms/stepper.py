@@ -1,5 +1,6 @@
 """From the arguments of `apply` to one carried-out step: all checks first, then one call."""
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +14,8 @@ from fastrms.dialects.fields import Dialect
 from fastrms.engines import kind_of_plan
 from fastrms.errors import GradientError, VariableError
 from fastrms.layout import Count, facts_of, halves_in_hardware, layout_is_known
+from fastrms.overwriting import set_aside
+from fastrms.pairing import arranged, require_some
 from fastrms.rates import scheduled
 from fastrms.schedules import LearningRateSchedule
 from fastrms.sparse import ROWS, Rows, kinds_of
@@ -41,17 +44,23 @@ class Stepper:
         self._facts = [facts_of(a, order_of(a)) for a in variables.arrays]
         self._plans: dict[tuple[str, tuple[int, ...]], AnyPlan] = {}
         self._present: dict[str, tuple[int, ...]] = {}
+        self._replaced = False  # whether some gradients replace their variables in this step
         self._advanced: tuple[Any, ...] | None = None
         self.last_rate: float | None = None  # what a schedule gave the last step
         self._scheduled: float | None = None  # what it gives the coming one
         half = any(dtype == np.float16 for dtype in self.dtypes)
-        wide = any(
-            self.state.computed(dtype) != dtype for dtype in self.dtypes
-        )  # NumPy steps these
+        wide = any(self.state.computed(d) != d for d in self.dtypes)  # the NumPy engine's
         self._compiled = not (config.DISABLE_JIT or wide) and (halves_in_hardware() or not half)
+        self._compiled = self._compiled and settings.jit_compile
         self._on_device = not isinstance(variables.arrays[0], np.ndarray)
         device.require_plain(variables.arrays[0], self.constraints)
         self._swift = self._on_device or (layout_is_known() and self._compiled)
+        self.engine: Callable[..., AnyPlan] | None = None  # a subclass's own way to carry out steps
+
+    def hand_over(self, engine: Callable[..., AnyPlan]) -> None:
+        """Let another engine carry out all steps, and look at every array through Python."""
+        device.require_plain(self.variables.arrays[0], True, "steps of a subclass's own")
+        self.engine, self._compiled, self._swift = engine, False, False
 
     @property
     def calls(self) -> int:
@@ -90,6 +99,9 @@ class Stepper:
     def create_slots(self, indices: list[int]) -> None:
         """Create the slots of some variables; moving averages may start as the variables."""
         names = self.shop.slot_names()
+        replaced = [i for i in indices if i in self.variables.overwritten()]
+        indices = [i for i in indices if i not in replaced]
+        self.state.create([n for n in names if n == "gradient_accumulator"], replaced)
         fresh = [i for i in indices if ("average", i) not in self.state.slots]
         self.state.create(names, indices)
         if "average" in names and self.row.average and self.row.average.starts_at_variable:
@@ -117,16 +129,36 @@ class Stepper:
             )
         if self.row.all_none == "no step" and all(g is None for g in gradients):
             return
+        aside: list[tuple[Array, Array]] = []
+        if self.variables.overwritten():
+            self.require_unchanged()
+            gradients = gradients if given is None else arranged(self.variables, gradients, given)
+            aside, given = set_aside(self.shop, mode, gradients), None
+        self._replaced = bool(aside)
+        if self.variables.sources and self.variables.moved() is not None:
+            self.require_unchanged()
+        if self.variables.constrained_anew():
+            self.constraints = constraints.acting(self.row, self.variables)
         if self.constraints:
             with constraints.undone_on_error(self):
-                plan = self._ready(mode, gradients, given)
-                plan.run()
-                if not self.stopped:
-                    constraints.enforce(self, plan.present)
+                self._carry_out(mode, gradients, given, aside)
         else:
-            self._ready(mode, gradients, given).run()
+            self._carry_out(mode, gradients, given, aside)
         if self._scheduled is not None and not self.stopped:
             self.last_rate = self._scheduled
+
+    def _carry_out(
+        self, mode: str, gradients: list[Any], given: list[Any] | None, aside: list[Any]
+    ) -> None:
+        """Carry out a step, with gradients that replace their variables, and constraints."""
+        plan = self._ready(mode, gradients, given)
+        plan.run()
+        if self.stopped:
+            return
+        for target, value in aside:
+            target[...] = value
+        if self.constraints:
+            constraints.enforce(self, plan.present)
 
     def _ready(self, mode: str, gradients: list[Any], given: list[Any] | None) -> AnyPlan:
         """Return the plan of a step with its gradients in place, everything checked."""
@@ -174,7 +206,7 @@ class Stepper:
             gradients[index] = rows.read(self.shop, index, gradients[index])
         # Reading a foreign gradient ran code that is not ours: look again before any address.
         found = plan.look(gradients, given)
-        if found < 0:
+        if found < 0 or (self.variables.sources and self.variables.moved() is not None):
             return self._check_slowly(mode, gradients, given)
         indices = plan.attention[:found].tolist()
         for index, array in [(i, rows.laid_out(self.shop, i, gradients[i])) for i in indices]:
@@ -194,9 +226,10 @@ class Stepper:
     def _check_slowly(self, mode: str, gradients: list[Any], given: list[Any] | None) -> AnyPlan:
         """Check every array through Python; find or build the plan of this step."""
         self.require_unchanged()
-        ordered = gradients[:] if given is None else self._ordered(gradients, given)
+        ordered = gradients[:] if given is None else arranged(self.variables, gradients, given)
         present = self._kinds(ordered)
-        self._require_some(present)
+        if not self._replaced:
+            require_some(self.row, self.variables, present)
         indices = [i for i, p in enumerate(present) if p]
         for i in indices:
             ordered[i] = rows.read(self.shop, i, ordered[i])
@@ -207,49 +240,17 @@ class Stepper:
             self._put(plan, index, array)
         return plan
 
-    def _ordered(self, gradients: list[Any], given: list[Any]) -> list[Any]:
-        """Arrange gradients in the order in which the variables were built."""
-        ordered: list[Any] = [None] * len(self.variables.arrays)
-        seen: set[int] = set()
-        for gradient, variable in zip(gradients, given, strict=True):
-            index = self.variables.index(variable)
-            if index is None:
-                raise VariableError(
-                    f"{describe(variable)} is not a variable of this optimizer, which was built "
-                    f"with {len(self.variables.arrays)}: {self.variables.names[:5]}. Pass the "
-                    "arrays given to build(), or move the state with rebind(new_variables)."
-                )
-            if index in seen:
-                raise VariableError(
-                    f"variable {self.variables.label(index)} is given twice; pass it once."
-                )
-            seen.add(index)
-            ordered[index] = gradient
-        return ordered
-
     def require_unchanged(self) -> None:
         """Raise if a variable's memory, shape, dtype or flags changed since it was recorded."""
+        elsewhere = self.variables.moved()
         for i, array in enumerate(self.variables.arrays):
-            if facts_of(array, order_of(array)) != self._facts[i]:
+            if i == elsewhere or facts_of(array, order_of(array)) != self._facts[i]:
                 raise VariableError(
                     f"variable {self.variables.label(i)} has changed since build(): it now is "
-                    f"{describe(array)} (writeable: {array.flags.writeable}), with other memory, "
-                    "shape, dtype or flags. Nothing was written. Undo that, or move the state "
-                    "with rebind(new_variables)."
+                    f"{describe(self.variables.given[i])} (writeable: {array.flags.writeable}), "
+                    "with other memory, shape, dtype or flags. Nothing was written. Undo that, or "
+                    "move the state with rebind(new_variables)."
                 )
-
-    def _require_some(self, present: tuple[int, ...]) -> None:
-        """Raise where the system refuses None gradients, some or all."""
-        if not any(present) and self.row.all_none == "refused":
-            raise GradientError(
-                "no gradients: every gradient is None. Give at least one variable a gradient."
-            )
-        if not all(present) and self.row.none_gradients == "refused":
-            missing = [self.variables.label(i) for i, p in enumerate(present) if not p]
-            raise GradientError(
-                f"variables {', '.join(missing)} have no gradient (None), which the dialect "
-                f"{self.row.name!r} refuses as the real system does. Leave them out of build()."
-            )
 
     def _plan(self, mode: str, present: tuple[int, ...]) -> AnyPlan:
         """Return the plan of a kind of step, built on first use."""
@@ -266,7 +267,7 @@ class Stepper:
         try:
             self.create_slots([i for i, p in enumerate(present) if p])
             phases = self._phases(mode, present)
-            kind = kind_of_plan(self._on_device, self._compiled)
+            kind = self.engine or kind_of_plan(self._on_device, self._compiled)
             plan: AnyPlan = kind(self.shop, phases, present, self.counter)
         except BaseException:
             self.forget_slots(set(self.state.slots) - known)
@@ -290,7 +291,8 @@ class Stepper:
         phases = [[rows.as_table(self.shop, k) if k.index in sliced else k for k in items]]
         if settings.use_ema and average is not None and average.shifts_past_none:
             return [*phases, self.shop.shifted(given)]
-        others = [i for i, p in enumerate(present) if not p]
+        spared = self.variables.overwritten()
+        others = [i for i, p in enumerate(present) if not p and i not in spared]
         if settings.gradient_accumulation_steps and mode == UPDATE:
             phases[0] += [self.shop.item(i, CLEAR) for i in others]
         elif settings.use_ema:

@@ -1,6 +1,6 @@
 """The arrays an optimizer updates: what may be one, who is who, and what has changed."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 from fastrms.cuda import arrays as device
 from fastrms.cuda.protocols import lies_on_device
-from fastrms.errors import GradientError, VariableError
+from fastrms.errors import VariableError
 from fastrms.layout import C_ORDER, F_ORDER
+from fastrms.operand import marks
+from fastrms.sources import is_source, lent, view_of
+from fastrms.variable import Variable
 
 Array = NDArray[Any]
 DTYPES = ("float16", "float32", "float64")
@@ -30,16 +33,35 @@ def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str | None, Any]]:
 
 def _holds_arrays(items: Sequence[Any]) -> bool:
     """Tell a list of arrays from a gradient written as a list of numbers."""
-    return any(isinstance(item, np.ndarray | Mapping) or lies_on_device(item) for item in items)
+    return any(isinstance(item, Mapping) or is_one(item) for item in items)
 
 
-def is_lone(tree: Any) -> bool:
-    """Tell whether a tree of variables or gradients is one array, which could be walked through."""
-    return isinstance(tree, np.ndarray) or lies_on_device(tree)
+def is_one(tree: Any) -> bool:
+    """Tell whether a tree of variables or gradients is a lone leaf that could be walked through."""
+    return isinstance(tree, np.ndarray) or is_source(tree) or lies_on_device(tree)
+
+
+def array_of(leaf: Any, name: str) -> Array:
+    """Return the array to update in place for a leaf of the tree of variables, or raise."""
+    if lies_on_device(leaf):
+        return device.variable(leaf, name)  # type: ignore[return-value]
+    if isinstance(leaf, Variable):
+        leaf = leaf._array  # not .value: that is another thing inside a loss
+    elif is_source(leaf):
+        try:
+            leaf = lent(leaf)
+        except TypeError as error:
+            raise VariableError(
+                f"variable {name}, a {type(leaf).__name__}, cannot be updated in place: {error}. "
+                "Valid: a tensor in CPU memory of float16, float32 or float64."
+            ) from error
+    return require_variable(leaf, name)
 
 
 def describe(array: Any) -> str:
     """Describe an array in an error message."""
+    if isinstance(array, Variable):
+        return f"Variable {array.path!r} of shape {array.shape} and dtype {array.dtype}"
     if isinstance(array, np.ndarray):
         return f"an array of shape {array.shape} and dtype {array.dtype}"
     return f"{type(array).__name__} {array!r:.60}"
@@ -131,11 +153,6 @@ def require_apart(arrays: Sequence[Array], names: Sequence[str]) -> None:
         raise VariableError("the same empty array is given twice; pass each array once.")
 
 
-def owner_of(array: Array) -> Any:
-    """Return the object that the user gave for an array."""
-    return array if isinstance(array, np.ndarray) else array.owner
-
-
 @dataclass
 class Variables:
     """The variables of one optimizer, in the order in which it was built."""
@@ -143,24 +160,68 @@ class Variables:
     arrays: list[Array]
     names: list[str]
     named: bool
+    given: list[Any] = field(default_factory=list)  # what the user passed for each array
     constraints: dict[int, Any] = field(default_factory=dict)
     by_id: dict[int, int] = field(init=False)
     by_key: dict[Any, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.by_id = {id(owner_of(a)): i for i, a in enumerate(self.arrays)}
+        self.given = self.given or self.arrays
+        self.by_id = {id(a): i for given in (self.arrays, self.given) for i, a in enumerate(given)}
+        own = (np.ndarray, Variable)
+        self.sources = [
+            i
+            for i, (array, given) in enumerate(zip(self.arrays, self.given, strict=True))
+            if isinstance(array, np.ndarray) and not isinstance(given, own)
+        ]
+        self._seen, self._heard, self._overwritten = -1, -1, list[int]()
         self.by_key = {key_of(a): i for i, a in enumerate(self.arrays) if a.size}
+
+    def overwritten(self) -> list[int]:
+        """Return the variables that a step replaces by their gradients."""
+        if self._seen != marks.version:
+            found = [(i, v) for i, v in enumerate(self.given) if isinstance(v, Variable)]
+            self._overwritten = [i for i, v in found if v.overwrite_with_gradient]
+            self._seen = marks.version
+        return self._overwritten
+
+    def constrained_anew(self) -> bool:
+        """Read constraints again if any Variable's has changed; tell whether these have."""
+        if self._heard == marks.version:
+            return False
+        self._heard, before = marks.version, self.constraints
+        found = [(i, v) for i, v in enumerate(self.given) if isinstance(v, Variable)]
+        kept = {i: c for i, c in before.items() if not isinstance(self.given[i], Variable)}
+        own = {i: v.constraint for i, v in found if v.constraint is not None}
+        self.constraints = {**kept, **own}
+        return self.constraints != before
 
     def index(self, array: Any) -> int | None:
         """Return which variable an array is: by identity, else by its buffer."""
         found = self.by_id.get(id(array))
-        if found is not None and owner_of(self.arrays[found]) is array:
+        if found is not None and (self.arrays[found] is array or self.given[found] is array):
             return found
         if lies_on_device(array):
             return self.by_key.get(device.key_of(array))
+        if is_source(array):
+            try:
+                array = view_of(array)
+            except TypeError:
+                return None
         if not isinstance(array, np.ndarray) or array.dtype.hasobject:
             return None
         return self.by_key.get(key_of(array)) if array.flags.writeable else None
+
+    def moved(self) -> int | None:
+        """Return a variable whose tensor has got other memory since it was given, or None."""
+        for i in self.sources:
+            try:
+                now = key_of(view_of(self.given[i]))
+            except TypeError:
+                return i
+            if now != key_of(self.arrays[i]):
+                return i
+        return None
 
     def label(self, index: int) -> str:
         """Name a variable in an error message."""
@@ -169,13 +230,13 @@ class Variables:
 
 def collect(tree: Any) -> Variables:
     """Check the variables given to `build` and name them."""
-    if is_lone(tree) or not isinstance(tree, Mapping | list | tuple):
-        tree = [tree] if is_lone(tree) else list(tree)
+    if is_one(tree) or not isinstance(tree, Mapping | list | tuple):
+        tree = [tree] if is_one(tree) else list(tree)
     leaves = list(flatten(tree))
     if not leaves:
         raise VariableError("no variables were given; pass a list or a dictionary of arrays.")
     named = isinstance(tree, Mapping)
-    names = [name if name is not None else f"variable_{i}" for i, (name, _) in enumerate(leaves)]
+    names = _names(leaves)
     if len(set(names)) != len(names):
         twice = sorted({n for n in names if names.count(n) > 1})
         raise VariableError(
@@ -183,12 +244,23 @@ def collect(tree: Any) -> Variables:
             "by '/'); give every variable a name of its own."
         )
     shown = [repr(n) if named else str(i) for i, n in enumerate(names)]
-    arrays = [require_variable(leaf, s) for (_, leaf), s in zip(leaves, shown, strict=True)]
+    arrays = [array_of(leaf, s) for (_, leaf), s in zip(leaves, shown, strict=True)]
     device.require_one_place(arrays)
     require_apart(arrays, shown)
     asked = [getattr(leaf, "constraint", None) for _, leaf in leaves]
     constraints = {i: found for i, found in enumerate(asked) if found is not None}
-    return Variables(arrays, names, named, constraints)
+    return Variables(arrays, names, named, [leaf for _, leaf in leaves], constraints)
+
+
+def _names(leaves: list[tuple[str | None, Any]]) -> list[str]:
+    """Name leaves by their keys, else by their own paths or places, each apart from the others."""
+    names: list[str] = []
+    for i, (name, leaf) in enumerate(leaves):
+        own = leaf.path if isinstance(leaf, Variable) else f"variable_{i}"
+        while name is None and own in names:
+            own = f"{own}_{i}"
+        names.append(own if name is None else name)
+    return names
 
 
 def order_of(array: Array) -> int:
@@ -209,51 +281,8 @@ def flat(array: Array) -> Array:
     return array.reshape(-1, order="A")
 
 
-def paired(grads: Any, variables: Any, known: Variables | None) -> tuple[list[Any], Any]:
-    """Turn dictionaries and other iterables into lists, gradients matched by key to variables."""
-    leaves = None if variables is None else leaves_of(variables)
-    if not isinstance(grads, Mapping):
-        return ([grads] if is_lone(grads) else list(grads)), leaves
-    if isinstance(variables, Mapping):
-        names = [str(name) for name, _ in flatten(variables)]
-    elif variables is None and known is not None and known.named:
-        names = known.names
-    else:
-        raise VariableError(
-            "the gradients are a dictionary, so the variables must be one too: pass it to build() "
-            "or as the second argument."
-        )
-    given = dict(flatten(grads))
-    if set(names) != set(given):
-        raise VariableError(
-            f"the gradients' names {sorted(map(str, given))[:8]} are not the variables' "
-            f"{sorted(names)[:8]}; use the same keys."
-        )
-    return [given[name] for name in names], leaves
-
-
-def as_trees(gradients: Any, variables: Any) -> tuple[Any, Any]:
-    """Return trees that can be walked twice: iterators become lists."""
-    if not (isinstance(gradients, Iterable) or lies_on_device(gradients)):
-        raise GradientError(
-            f"the gradients are {describe(gradients)}; valid: a list or a dictionary with one "
-            "gradient (or None) per variable; pass [gradient] for one."
-        )
-    if not (isinstance(variables, Iterable | None) or lies_on_device(variables)):
-        raise VariableError(
-            f"the variables are {describe(variables)}; valid: a list or a dictionary of arrays, "
-            "or None for those of build(); pass [variable] for one."
-        )
-    kept = (Mapping, list, tuple, np.ndarray, type(None))
-    found = [
-        tree if isinstance(tree, kept) or lies_on_device(tree) else list(tree)
-        for tree in (gradients, variables)
-    ]
-    return found[0], found[1]
-
-
 def leaves_of(tree: Any) -> list[Any]:
     """Return the arrays of a tree of variables."""
-    if is_lone(tree):
+    if is_one(tree):
         return [tree]
     return [leaf for _, leaf in flatten(tree if isinstance(tree, Mapping) else list(tree))]

@@ -1,7 +1,5 @@
 """An optimizer's state as lists of arrays, as configuration, as a pickle, on other variables."""
 
-import re
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,13 +9,15 @@ from numpy.typing import NDArray
 from fastrms import locks
 from fastrms.arguments import Settings
 from fastrms.dialects.fields import Dialect
-from fastrms.errors import PortingWarning, StateError, VariableError
+from fastrms.errors import StateError, VariableError
 from fastrms.rates import shown, written
 from fastrms.schedules import LearningRateSchedule
 from fastrms.stepper import Stepper
-from fastrms.variables import Variables, describe, require_apart, require_variable
+from fastrms.variable import Variable
+from fastrms.variables import Variables, array_of, require_apart
 
 Array = NDArray[Any]
+OWN = "own"  # variables that users added
 
 
 @dataclass(eq=False)
@@ -30,6 +30,7 @@ class Core:
     stepper: Stepper | None = None
     calls_before_build: int = 0
     excluded: tuple[list[Any], list[str]] = field(default_factory=lambda: ([], []))
+    own: list[Variable] = field(default_factory=list)
     refusal: str = ""  # why `apply` cannot be called now
     at_rest: str = ""  # the same while nothing is under way
     scaling: tuple[Any, bool] | None = None  # set by a LossScaleOptimizer: see Stepper.scale_by
@@ -61,23 +62,31 @@ def layout(core: Core) -> list[tuple[str, int | None]]:
     stepper, weights = core.stepper, core.row.weights
     scalars = _scalars(core)
     found: list[tuple[str, int | None]] = [(n, None) for n in weights.order if n in scalars]
+    added: list[tuple[str, int | None]] = [(OWN, k) for k in range(len(core.own))]
     if stepper is None:
-        return found
+        return found + added
     if weights.late == "appended":
-        return [*found, *stepper.state.slots]
+        return [*found, *stepper.state.slots, *added]
     count = len(stepper.variables.arrays)
     slots = stepper.state.slots
-    return found + [(n, i) for n in weights.order for i in range(count) if (n, i) in slots]
+    return [
+        *found,
+        *((n, i) for n in weights.order for i in range(count) if (n, i) in slots),
+        *added,
+    ]
 
 
 def arrays(core: Core) -> list[Array]:
     """Return the weights, slots as views in their variables' shapes."""
-    scalars = _scalars(core)
-    stepper = core.stepper
-    return [
-        scalars[name] if index is None or stepper is None else stepper.state.shaped(name, index)
-        for name, index in layout(core)
-    ]
+    scalars, found = _scalars(core), []
+    for name, index in layout(core):
+        if index is None:
+            found.append(scalars[name])
+        elif name == OWN:
+            found.append(core.own[index]._array)
+        elif core.stepper is not None:
+            found.append(core.stepper.state.shaped(name, index))
+    return found
 
 
 def signed(core: Core, values: list[Array]) -> list[Array]:
@@ -93,6 +102,9 @@ def names(core: Core) -> list[str]:
     templates = row.weights.names
     result = []
     for name, index in layout(core):
+        if name == OWN and index is not None:
+            result.append(core.own[index].path)
+            continue
         template = templates.get("slot" if index is not None else name, name)
         variable = stepper.variables.names[index] if stepper and index is not None else ""
         slot = row.slot_names.get(name, name)
@@ -108,7 +120,9 @@ def replace(core: Core, values: list[Any]) -> None:
         values = [np.array(0), *values]
     if len(values) != len(expected):
         built = (
-            "" if core.stepper is not None else " The optimizer is not built: call build() first."
+            ""
+            if core.stepper is not None
+            else " You are calling set_weights() before build(variables): call that first."
         )
         raise StateError(
             f"{len(values)} weights were given, {len(expected)} expected: "
@@ -123,6 +137,11 @@ def replace(core: Core, values: list[Any]) -> None:
                 f"{old.shape} and numbers. Nothing was changed."
             )
     _set(core, expected, current, signed(core, fresh))
+
+
+def set_scalar(core: Core, name: str, value: Array) -> None:
+    """Set one of the scalars that `get_weights` holds."""
+    _set(core, [(name, None)], [value], [value])
 
 
 def _set(core: Core, expected: Any, current: list[Array], fresh: list[Array]) -> None:
@@ -174,8 +193,9 @@ def moved(stepper: Stepper, variables: Variables) -> Stepper:
                 f"variable {old.label(i)} has shape {array.shape} and dtype {array.dtype}; rebind "
                 f"needs {stepper.state.shapes[i]} and {stepper.dtypes[i]} (now {known.shape})."
             )
+    given = [variables.given[k] for k in order]
     chains = {order.index(k): found for k, found in variables.constraints.items()}
-    target = Variables(arranged, old.names, old.named, chains or old.constraints)
+    target = Variables(arranged, old.names, old.named, given, chains or old.constraints)
     result = Stepper(stepper.row, stepper.settings, target, stepper.shop.undecayed)
     for name, index in stepper.state.slots:
         result.state.create([name], [index])
@@ -229,6 +249,7 @@ def pickled(core: Core) -> dict[str, Any]:
     arguments["name"] = core.name
     if "name" not in used:
         del arguments["name"]
+    arguments["jit_compile"] = core.settings.jit_compile
     if core.row.decay is not None:
         arguments["decay_offset"] = core.settings.decay_offset
     arguments["slot_dtype"] = core.settings.slot_dtype
@@ -236,56 +257,33 @@ def pickled(core: Core) -> dict[str, Any]:
         "config": {**arguments, "dialect": core.row.name},
         "calls": stepper.calls if stepper else core.calls_before_build,
         "excluded": core.excluded,
+        "own": core.own,
     }
     if stepper is not None:
         stepper.require_unchanged()
         slots = {key: stepper.state.shaped(*key) for key in stepper.state.slots}
         known = stepper.variables
         state["last_rate"] = stepper.last_rate
-        state["variables"] = (known.arrays, known.names, known.named, stepper.shop.undecayed, slots)
+        # A tensor's memory is not its own in a copy: it goes as an array.
+        kept = [known.arrays[i] if i in known.sources else g for i, g in enumerate(known.given)]
+        state["variables"] = (kept, known.names, known.named, stepper.shop.undecayed, slots)
         state["constraints"] = known.constraints
     return state
 
 
 def unpickle(core: Core, state: dict[str, Any]) -> None:
     """Restore what `pickled` returned into a fresh optimizer."""
-    core.excluded = state["excluded"]
+    core.excluded, core.own = state["excluded"], state["own"]
     core.calls_before_build = state["calls"]
     if "variables" not in state:
         return
     found, known, named, undecayed, slots = state["variables"]
-    for array, name in zip(found, known, strict=True):
-        require_variable(array, repr(name))
-    require_apart(found, [repr(name) for name in known])
-    variables = Variables(found, known, named, state["constraints"])
+    arrays = [array_of(given, repr(name)) for given, name in zip(found, known, strict=True)]
+    require_apart(arrays, [repr(name) for name in known])
+    variables = Variables(arrays, known, named, found, state["constraints"])
     stepper = Stepper(core.row, core.settings, variables, undecayed)
     for (name, index), values in slots.items():
         stepper.state.create([name], [index])
         stepper.state.shaped(name, index)[...] = values
     stepper.calls, stepper.last_rate = state["calls"], state["last_rate"]
     core.stepper = stepper
-
-
-def undecayed(core: Core, variables: Variables) -> frozenset[int]:
-    """Return the variables that `exclude_from_weight_decay` named."""
-    arrays, patterns = core.excluded
-    found = set()
-    for array in arrays:
-        index = variables.index(array)
-        if index is None:
-            raise VariableError(
-                f"exclude_from_weight_decay was given {describe(array)}, which is not among the "
-                f"variables {variables.names[:5]}; pass arrays that build() gets."
-            )
-        found.add(index)
-    for pattern in patterns:
-        matching = {i for i, name in enumerate(variables.names) if re.search(pattern, name)}
-        if not matching:
-            warnings.warn(
-                f"exclude_from_weight_decay: {pattern!r} matches no variable of "
-                f"{variables.names[:5]}, so it has no effect.",
-                PortingWarning,
-                stacklevel=6,
-            )
-        found |= matching
-    return frozenset(found)

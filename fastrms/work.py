@@ -15,6 +15,7 @@ from fastrms.errors import GradientError
 from fastrms.hyper import Numbers, bounds
 from fastrms.layout import HARDWARE_FLUSH
 from fastrms.rule import EACH, GLOBAL, LEAVE_BELOW, Variant
+from fastrms.sources import is_source, view_of
 from fastrms.state import State, aligned
 from fastrms.variables import Variables, describe, extent, flat, is_strided, meets, shares
 
@@ -237,8 +238,10 @@ class Workshop:
     def _converted(label: str, value: Any, variable: Array) -> Array:
         """Turn a list of numbers, or another library's array, into an array."""
         try:
-            array = np.asarray(value)
-            if array.dtype.kind not in "fiu":
+            array = view_of(value) if is_source(value) else np.asarray(value)
+            if array.dtype.kind == "f":
+                return array
+            if array.dtype.kind not in "iu":
                 raise TypeError(f"as an array it has dtype {array.dtype}")
             with np.errstate(over="ignore", under="ignore"):
                 return array.astype(variable.dtype)

@@ -48,7 +48,9 @@ def test_each_argument_is_used_ignored_or_refused_as_its_row_says(dialect: str) 
         effect = argument.effect if argument else "refused"
         if name == "decay_offset":
             effect = "used" if row.decay else "refused"
-        value = {"bool": True, "count": 3, "name": "x"}.get(argument.kind if argument else "", 0.5)
+        value = {"bool": True, "count": 3, "name": "x", "absent": None}.get(
+            argument.kind if argument else "", 0.5
+        )
         given = {name: 1 if name == "decay_offset" else value}
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

@@ -53,10 +53,10 @@ def test_a_quick_run_prints_ratios(tmp_path):
 
 @pytest.mark.slow
 def test_every_row_without_a_peer_can_be_measured(tmp_path):
-    report, rows = quick_run(tmp_path, "limit", "few", "norms", "subnormal", "start")
+    report, rows = quick_run(tmp_path, "limit", "few", "norms", "subnormal", "scripts", "start")
     check(report, rows)
     assert "Yardstick cross-check" in report
-    assert len(rows) == 8 + 2 + 4 + 4 + 5
+    assert len(rows) == 8 + 2 + 4 + 4 + 1 + 5
 
 
 def test_peers_are_listed_even_where_none_is_installed(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import subprocess
 import sys
@@ -81,7 +82,7 @@ def test_import_loads_no_extra_and_no_program(tmp_path):
     assert not {
         name
         for name in loaded
-        if name.startswith(("fastrms.demo", "fastrms.cli", "fastrms.compat"))
+        if f"{name}.".startswith(("fastrms.demo.", "fastrms.cli.", "fastrms.compat."))
     }
 
 
@@ -90,6 +91,17 @@ def test_compat_is_installed_below_fastrms_only(tmp_path):
     assert "fastrms.compat" in loaded
     assert "compat" not in loaded
     assert fastrms.compat.__doc__
+
+
+def test_every_sub_package_is_listed_so_that_wheels_hold_it():
+    root = Path(__file__).resolve().parents[1]
+    listed = configparser.ConfigParser()
+    listed.read(root / "setup.cfg")
+    found = {
+        ".".join(("fastrms", *init.parent.relative_to(root).parts))
+        for init in root.glob("compat/**/__init__.py")
+    }
+    assert found - set(listed["options"]["packages"].split()) == set()
 
 
 def test_console_script_is_the_command_line():

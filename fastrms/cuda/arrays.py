@@ -6,10 +6,8 @@ host, and waits for the stream of the last step.
 
 import sys
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from operator import attrgetter, methodcaller
 from types import SimpleNamespace
 from typing import Any
 
@@ -142,26 +140,6 @@ class DeviceArray:
         return [now.address, *now.shape, *now.strides, hash(now.dtype)]
 
 
-def _asked(owner: Any) -> int:
-    """Ask by the protocol, which takes microseconds."""
-    return facts_of_owner(owner).address
-
-
-# PyTorch's, CuPy's, our own: the same objects every time, so that one call can ask them all.
-_ADDRESSES = methodcaller("data_ptr"), attrgetter("data.ptr"), attrgetter("address")
-
-
-def reader_of(array: DeviceArray) -> Callable[[Any], Any]:
-    """Return the quickest way to ask an array's owner for its address."""
-    for quick in _ADDRESSES:
-        try:
-            if quick(array.owner) == array.address:
-                return quick
-        except (AttributeError, TypeError):
-            continue
-    return _asked
-
-
 def zeros(size: int, dtype: np.dtype[Any], place: Place) -> DeviceArray:
     """Return flat zeros in a device's memory, which is given back with the last view."""
     machine, nbytes = place.machine, size * dtype.itemsize
@@ -280,12 +258,12 @@ def choose_stream(variable: Any, gradients: list[Any], asked: Any) -> None:
         place.stream = chosen
 
 
-def require_plain(variable: Any, constraints: Any) -> None:
-    """Raise if variables on a device have constraints, which are functions of NumPy arrays."""
-    if constraints and isinstance(variable, DeviceArray):
+def require_plain(variable: Any, extra: Any, what: str = "constraints") -> None:
+    """Raise if variables on a device come with what works on NumPy arrays alone."""
+    if extra and isinstance(variable, DeviceArray):
         raise VariableError(
-            "variables on a GPU have constraints, which are not carried out there; valid: "
-            "variables without. Apply the constraints yourself after each step."
+            f"the variables are on a GPU and there are {what}, which a step there does not carry "
+            "out; valid: variables without, or NumPy arrays. Do it yourself after each step."
         )
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.cuda import kernels, target
-from fastrms.cuda.arrays import DeviceArray, reader_of, zeros
+from fastrms.cuda.arrays import DeviceArray, zeros
 from fastrms.cuda.kernels import COLUMNS, Shape
 from fastrms.cuda.parts import Part
+from fastrms.cuda.protocols import reader_of
 from fastrms.layout import Count
 from fastrms.program import Column
 from fastrms.reference import CHUNK

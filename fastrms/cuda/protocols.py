@@ -5,7 +5,9 @@ https://dmlc.github.io/dlpack/latest/c_api.html; no package is needed to read ei
 """
 
 import ctypes
+from collections.abc import Callable
 from math import prod
+from operator import attrgetter, methodcaller
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -220,3 +222,23 @@ def handle_of(stream: Any) -> int:
             "cuda.core, or its handle as an integer."
         )
     return int(found)
+
+
+def _asked(owner: Any) -> int:
+    """Ask by the protocol, which takes microseconds."""
+    return facts_of_owner(owner).address
+
+
+# PyTorch's, CuPy's, our own: the same objects every time, so that one call can ask them all.
+_ADDRESSES = methodcaller("data_ptr"), attrgetter("data.ptr"), attrgetter("address")
+
+
+def reader_of(array: Any) -> Callable[[Any], Any]:
+    """Return the quickest way to ask an array's owner for its address."""
+    for quick in _ADDRESSES:
+        try:
+            if quick(array.owner) == array.address:
+                return quick
+        except (AttributeError, TypeError):
+            continue
+    return _asked

@@ -11,12 +11,12 @@ class Argument:
 
     `none` says what None means: "refused", "off", or "default" (the value of `fallback`).
     `zero_is_default` gives 0 that value too. `only_with` names an option without which the value
-    is not looked at. `effect` is "used", or "ignored" (accepted with a `PortingWarning`), or
-    "refused".
+    is not looked at. Kind "absent" lets it be None only. `effect` is "used", or "ignored" (accepted
+    with a `PortingWarning`), or "refused".
     """
 
     default: Any = None
-    kind: Literal["real", "bool", "count", "rate", "float rate", "name"] = "real"
+    kind: Literal["real", "bool", "count", "rate", "float rate", "name", "absent"] = "real"
     low: float | None = None
     high: float | None = None
     none: Literal["refused", "off", "default"] = "refused"
@@ -182,13 +182,19 @@ RECORDED: Mapping[str, str] = {
     "constraints": "constraint*",
     "none_gradients": "none_*, err_none_grad",
     "all_none": "none_all_at_2, err_none_all",
+    "class_name": "serialized forms in tests/serialized",
+    "marks": "serialized forms in tests/serialized",
     "calls_rate_once": "probed: a callable is evaluated once into a variable",
 }
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one library version writes RMSprop; `evidence` says where a field's value was seen."""
+    """How one library version writes RMSprop; `evidence` says where a field's value was seen.
+
+    `class_name` and `marks` are the name under which it serializes the class, and what it writes
+    into a serialized configuration besides arguments.
+    """
 
     name: str
     systems: str
@@ -220,5 +226,7 @@ class Dialect:
     counts_names: bool = False
     named_in_config: bool = True
     rate_in_config: Literal["value", "callable"] = "value"
+    class_name: str = "RMSprop"
+    marks: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
     evidence: Mapping[str, str] = field(default_factory=lambda: RECORDED)

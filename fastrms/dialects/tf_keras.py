@@ -139,6 +139,9 @@ TF_KERAS_2_11 = Dialect(
         ),
         "name": Argument(default="RMSprop", kind="name", none="off"),
         "lr": _LR_IGNORED,
+        "mesh": Argument(
+            kind="absent", none="off", note="arrays here lie in one process, on no DTensor mesh"
+        ),
         "decay": Argument(
             effect="refused",
             note="tf.keras 2.11 and later refuse it; use the dialect tf-keras-v2, or "
@@ -178,6 +181,8 @@ TF_KERAS_2_11 = Dialect(
     slot_names=KERAS_3.slot_names,
     default_name="RMSprop",
     calls_rate_once=True,
+    class_name="Custom>RMSprop",
+    marks={"is_legacy_optimizer": False},
 )
 
 TF_KERAS_2_10_EXPERIMENTAL = replace(

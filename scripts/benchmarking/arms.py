@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarking.limit import limit, step_bytes, triad
+from benchmarking.scripted import training_function
 from benchmarking.timing import Arm
 from benchmarking.works import OPTIONS, Case, Ours, fill, sizes_of
 
@@ -158,6 +159,12 @@ def _memory(case: Case, quick: bool) -> tuple[Arms, Facts]:
     return {}, {"peak": max(peaks), "held": sum(entry.size for entry in held)}
 
 
+def _script(case: Case, quick: bool) -> tuple[Arms, Facts]:
+    """Time an old script's training function beside a step over variables of its sizes."""
+    ours = Ours(sizes_of(case.sizes, quick), {})
+    return {"limit": Arm(limit(ours.plan).run), "ours": Arm(training_function())}, {}
+
+
 def _sparse(case: Case, quick: bool) -> tuple[Arms, Facts]:
     """Time whole steps in which a few rows of a table have gradients against their traffic."""
     import fastrms
@@ -196,5 +203,6 @@ MAKERS: dict[str, Callable[[Case, bool], tuple[Arms, Facts]]] = {
     "subnormal": _subnormal,
     "decay": _decay,
     "memory": _memory,
+    "script": _script,
     "sparse": _sparse,
 }

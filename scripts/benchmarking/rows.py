@@ -155,6 +155,14 @@ SPECS = [
         _microseconds,
         _beside("limit", "numpy"),
     ),
+    Spec(
+        "scripts",
+        "compat: K.function of a 3-layer Dense policy, batch 32, update included",
+        Case(FEW, kind="script"),
+        Bar("<=", 220, " us"),
+        _microseconds,
+        _beside("ours"),
+    ),
     *_norms(),
     *(
         Spec(

@@ -11,7 +11,8 @@ from benchmarking.rows import PEER_BARS, PEER_CASES, SPECS, Row, Spec, peer_bar
 from benchmarking.timing import ratio
 from benchmarking.works import Case
 
-GROUPS = ("limit", "peers", "many", "few", "norms", "sparse", "subnormal", "memory", "start")
+GROUPS = ("limit", "peers", "many", "few", "norms", "sparse", "subnormal", "memory", "scripts")
+GROUPS += ("start",)
 
 
 def say(text: str) -> None:

@@ -426,3 +426,12 @@ def test_rows_as_gradients_are_refused_on_a_device() -> None:
     with pytest.raises(fastrms.GradientError, match="IndexedSlices, which a step on a GPU does"):
         opt.apply([rows])
     np.testing.assert_array_equal(np.asarray(variable), ONES)
+
+
+def test_steps_of_a_subclass_are_refused_on_a_device() -> None:
+    class Own(fastrms.RMSprop):
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            raise AssertionError("not reached")
+
+    with pytest.raises(fastrms.VariableError, match="steps of a subclass's own"):
+        Own().build([on_device(ONES)])

@@ -1,0 +1,246 @@
+"""The variables, slots and counter of an optimizer, as scripts read and set them."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastrms
+from fastrms.dialects import Dialect
+from fastrms.errors import StateError
+from fastrms.exclusion import undecayed
+from fastrms.stepper import Stepper
+from fastrms.variables import Variables, describe, require_apart, require_variable
+from fastrms.weights import Core, layout, replace
+
+from .pairs import CounterError, UnknownVariableError
+from .stepping import WrittenStepper, transplanted
+from .weights import Weight, array_of, name_of
+
+Array = NDArray[Any]
+
+
+class Callables(list[Any]):
+    """A list that can be called, for `optimizer.variables` and `optimizer.variables()`."""
+
+    def __call__(self) -> "Callables":
+        """Return the list."""
+        return self
+
+
+class State:
+    """The part of an optimizer that holds its state; `Base` is its one user."""
+
+    ROW: ClassVar[Dialect]
+    WRITES_UPDATE: ClassVar[bool] = True
+
+    _inner: fastrms.RMSprop
+
+    def _hold(self) -> None:
+        """Start without state."""
+        self._views: dict[Any, Weight] = {}
+        self._added: list[Weight] = []
+        self._pending: list[Any] | None = None
+        self._shared: Any = None
+        self._scope = ""
+
+    @property
+    def _core(self) -> Core:
+        """The state behind this optimizer."""
+        return self._inner._core
+
+    def _make(self, variables: Variables) -> Stepper:
+        """Return a stepper over variables, with the class's own update where it has one."""
+        core = self._core
+        spared = undecayed(core.excluded, variables)
+        if not self.WRITES_UPDATE:
+            return Stepper(core.row, core.settings, variables, spared)
+        return WrittenStepper(core.row, core.settings, variables, spared, self._updated)
+
+    def _cover(self, variables: Iterable[Any]) -> None:
+        """Let the core know variables that it does not know yet, their slots to come."""
+        old = self._core.stepper
+        arrays = list(old.variables.arrays) if old else []
+        known = list(old.variables.names) if old else []
+        for variable in variables:
+            array = array_of(variable)
+            if old is None or old.variables.index(array) is None:
+                known.append(name_of(variable, len(arrays)))
+                arrays.append(require_variable(array, repr(known[-1])))
+        if old is None or len(arrays) > len(old.variables.arrays):
+            require_apart(arrays, [repr(name) for name in known])
+            self._core.stepper = transplanted(old, self._make(Variables(arrays, known, True)))
+            if old is None:
+                self._core.stepper.calls = self._core.calls_before_build
+
+    def _index(self, variable: Any) -> int:
+        """Return which variable one is; KeyError when it has not been seen, as there."""
+        stepper = self._core.stepper
+        index = stepper.variables.index(array_of(variable)) if stepper else None
+        if index is None:
+            raise UnknownVariableError(
+                f"the optimizer does not know {describe(array_of(variable))} named "
+                f"{name_of(variable, 0)!r}; it was built with "
+                f"{stepper.variables.names if stepper else 'no variables'}. Call build() with all "
+                "variables before the first step, or make a new optimizer. Nothing was changed."
+            )
+        return index
+
+    def _slot(self, slot: str, index: int, initial: Any = None) -> Weight:
+        """Return the slot of a variable, created if need be."""
+        stepper = self._core.stepper
+        assert stepper is not None
+        if (slot, index) not in stepper.state.slots:
+            stepper.state.create([slot], [index])
+            if initial is not None:
+                stepper.state.shaped(slot, index)[...] = initial
+        return self._view(slot, index)
+
+    def _view(self, slot: str, index: int) -> Weight:
+        """Return a slot as a weight; the same one every time."""
+        if (slot, index) not in self._views:
+            core = self._core
+            templates = core.row.weights.names
+            assert core.stepper is not None
+            name = self._scoped(templates["slot"]).format(
+                variable=core.stepper.variables.names[index],
+                slot=core.row.slot_names.get(slot, slot),
+            )
+            self._views[slot, index] = Weight(name, partial(self._array, slot, index))
+        return self._views[slot, index]
+
+    def _array(self, slot: str, index: int) -> Array:
+        """Return a slot as it is now; the core may have moved it."""
+        stepper = self._core.stepper
+        assert stepper is not None
+        return stepper.state.shaped(slot, index)
+
+    def _scoped(self, template: str) -> str:
+        """Return a weight's name; TensorFlow put what a step creates under the optimizer's name."""
+        return self._scope + template.removeprefix("{name}/")
+
+    @property
+    def iterations(self) -> Any:
+        """How many steps were made; a weight that can be read and assigned to."""
+        if "iterations" not in self._views:
+            name = self._scoped(self.ROW.weights.names["iterations"])
+            self._views["iterations"] = Weight(name, self._count, self._recount)
+        return self._views["iterations"]
+
+    @iterations.setter
+    def iterations(self, value: Any) -> None:
+        if self._counted():
+            raise CounterError(
+                f"iterations cannot be replaced by {value!r} after the optimizer's weights exist; "
+                "set it before the first step, or use iterations.assign(number)."
+            )
+        number = np.asarray(value if isinstance(value, int) else array_of(value)).item()
+        self._inner.iterations = int(number)
+        self._shared = None if isinstance(value, int) else value
+
+    def _count(self) -> Any:
+        """Return the counter in the system's dtype."""
+        return np.dtype(self.ROW.weights.counter_dtype).type(self._inner.iterations)
+
+    def _recount(self, value: Any) -> None:
+        """Set the counter."""
+        self._inner.iterations = int(value)
+
+    def _counted(self) -> bool:
+        """Tell whether the counter can no longer be replaced."""
+        return self._core.stepper is not None
+
+    @property
+    def weights(self) -> list[Weight]:
+        """The optimizer's own variables in the order of `get_weights`."""
+        scalar = {"iterations": self.iterations}
+        found = [scalar[n] if i is None else self._view(n, i) for n, i in layout(self._core)]
+        return [*found, *self._added]
+
+    @property
+    def variables(self) -> Callables:
+        """The optimizer's own variables; the list can also be called."""
+        return Callables(self.weights)
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of the optimizer's own variables, in its system's order."""
+        if self._pending is not None:
+            return [np.array(value) for value in self._pending]
+        return [np.array(weight.live) for weight in self.weights]
+
+    def set_weights(self, weights: Iterable[Any]) -> None:
+        """Replace the optimizer's own variables, all or nothing.
+
+        Parameters
+        ----------
+        weights : iterable of array_like
+            As `get_weights` returned them. Before the slots exist they are kept, checked and set
+            when the first step creates the slots.
+
+        Raises
+        ------
+        StateError
+            The number or a shape does not fit. Nothing was changed.
+        """
+        values = [np.asarray(value) for value in weights]
+        if self._core.stepper is None and len(values) > 1:
+            self._pending = values
+            return
+        own = len(values) - len(self._added)
+        added = list(zip(self._added, values[own:], strict=True)) if own > 0 else []
+        if any(weight.shape != value.shape for weight, value in added):
+            shapes = [weight.shape for weight in self._added]
+            raise StateError(
+                f"the last weights must have the shapes {shapes}. Nothing was changed."
+            )
+        replace(self._core, values[:own] if self._added else values)
+        for weight, value in added:
+            weight.assign(value)
+        self._pending = None
+
+    def _updated(self, index: int, gradient: Array) -> None:
+        """Call the class's update of one variable."""
+        raise NotImplementedError
+
+    def _variable(self, index: int) -> Weight:
+        """Return a variable for an update to read and assign to."""
+        stepper = self._core.stepper
+        assert stepper is not None
+        array = stepper.variables.arrays[index]
+        return Weight(stepper.variables.names[index], partial(np.asarray, array))
+
+    def _rate(self, dtype: Any) -> Any:
+        """Return this step's learning rate in a dtype, schedule and decay included."""
+        stepper = self._core.stepper
+        assert stepper is not None
+        return stepper.shop.numbers[np.dtype(dtype)].hyper.learning_rate
+
+    def __getstate__(self) -> dict[str, Any]:
+        core, stepper = self._core, self._core.stepper
+        held: dict[str, Any] = {
+            "settings": dict(vars(core.settings)),
+            "calls": core.calls_before_build if stepper is None else stepper.calls,
+            "about": (core.name, core.excluded, stepper.last_rate if stepper else None),
+        }
+        if stepper is not None:
+            known, slots = stepper.variables, stepper.state.slots
+            held["variables"] = (known.arrays, known.names)
+            held["slots"] = {key: stepper.state.shaped(*key).copy() for key in slots}
+        return {**self.__dict__, "_inner": held}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        held = state["_inner"]
+        self.__dict__.update(state, _inner=fastrms.RMSprop(dialect=self.ROW))
+        core = self._core
+        vars(core.settings).update(held["settings"])
+        core.name, core.excluded, rate = held["about"]
+        core.calls_before_build = held["calls"]
+        if "variables" in held:
+            arrays, known = held["variables"]
+            core.stepper = self._make(Variables(arrays, known, True))
+            for (name, index), value in held["slots"].items():
+                core.stepper.state.create([name], [index])
+                core.stepper.state.shaped(name, index)[...] = value
+            core.stepper.calls, core.stepper.last_rate = held["calls"], rate

@@ -1,0 +1,216 @@
+"""`K.function`: outputs first, then every update from old values, assigned together."""
+
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastrms.reference import flushing
+
+from .derivatives import ordered
+from .expressions import ABOVE, Expression, lifted
+from .planning import Bound
+from .session import SESSION
+from .variables import Update, Variable
+
+Array = NDArray[Any]
+_MOST_PLANS = 32
+
+
+def checked_updates(updates: Any) -> list[Update]:
+    """Return updates as pairs, whatever form the script wrote them in."""
+    found = []
+    for entry in updates or []:
+        if isinstance(entry, Update):
+            found.append(entry)
+            continue
+        pair = tuple(entry) if isinstance(entry, tuple | list) else ()
+        if len(pair) != 2 or not isinstance(pair[0], Variable):
+            raise TypeError(
+                f"updates hold {entry!r:.80}; valid: (variable, new_value), or what K.update, "
+                "K.update_add and K.update_sub return. Concatenate lists with +."
+            )
+        found.append(Update(pair[0], lifted(pair[1], pair[0].dtype)))
+    return found
+
+
+def fused(entries: list[Update]) -> tuple[list[Any], list[Update]]:
+    """Split updates into whole fused ones, each a handle, and those evaluated one by one.
+
+    A handle runs only if every entry it made is there, unchanged and once, and nothing else in
+    the function updates its variables.
+    """
+    targets: dict[int, int] = {}
+    for entry in entries:
+        targets[id(entry[0])] = targets.get(id(entry[0]), 0) + 1
+    present = {id(entry) for entry in entries}
+    handles: dict[int, Any] = {}
+    for entry in entries:
+        handle = entry.handle
+        whole = handle is not None and handle.usable(present)
+        if whole and all(targets[id(own[0])] == 1 for own in handle.entries):
+            handles[id(handle)] = handle
+    plain = {id(entry) for handle in handles.values() for entry in handle.plain}
+    rest = [e for e in entries if id(e.handle) not in handles or id(e) in plain]
+    return list(handles.values()), rest
+
+
+class Plans:
+    """One function bound for inputs of one combination of shapes."""
+
+    def __init__(self, function: "Function", feeds: list[Array]) -> None:
+        self.feeds = feeds
+        by_id = {id(x): a for x, a in zip(function.inputs, feeds, strict=True)}
+        self.bound = Bound(function.order, by_id)
+        arrays = self.bound.arrays
+        written = [u[0].array for u in function.updates]
+        written += [v.array for handle in function.handles for v in handle.written]
+        self.outputs = [arrays[id(x)] for x in function.outputs]
+        self.updates = [
+            (u[0].array, self.bound.owned(self._fits(u, arrays[id(u[1])]), written))
+            for u in function.updates
+        ]
+        self.handles = []
+        for handle in function.handles:
+            taken = [self.bound.owned(arrays[id(x)], written) for x in handle.inputs]
+            self.handles.append((handle, taken))
+
+    @staticmethod
+    def _fits(update: Update, value: Array) -> Array:
+        """Return a new value of the shape of its variable."""
+        variable = update[0]
+        if value.shape != variable.array.shape:
+            raise ValueError(
+                f"the update of variable {variable.name!r} has shape {value.shape}; expected "
+                f"{variable.array.shape}. Nothing was changed."
+            )
+        return value
+
+    def run(self) -> list[Any]:
+        """Compute everything; then write."""
+        self.bound.run()
+        results = [array.copy()[()] for array in self.outputs]
+        for handle, taken in self.handles:
+            handle.check(taken)
+        for handle, taken in self.handles:
+            handle.run(taken)
+        for target, value in self.updates:
+            np.copyto(target, value, "unsafe")
+        return results
+
+
+class Function:
+    """A compiled function of placeholders: call it with a list of their values."""
+
+    def __init__(self, inputs: Any, outputs: Any, updates: Any = (), flush: bool = True) -> None:
+        self.inputs: list[Expression] = list(inputs)
+        for x in self.inputs:
+            if not isinstance(x, Expression):
+                raise TypeError(
+                    f"the inputs of K.function hold {x!r:.80}; valid: placeholders. Give numbers "
+                    "when you call the function."
+                )
+        outputs = [] if outputs is None else outputs
+        self.bare = not isinstance(outputs, Iterable) or isinstance(outputs, Expression)
+        listed = [outputs] if self.bare else list(outputs)
+        self.outputs = [lifted(x, SESSION.floatx) for x in listed]
+        self.handles, self.updates = fused(checked_updates(updates))
+        self.flush = flush
+        needed = [*self.outputs, *[u[1] for u in self.updates]]
+        needed += [x for handle in self.handles for x in handle.inputs]
+        self.order = ordered(needed)
+        self._require_inputs()
+        self._plans: dict[tuple[tuple[int, ...], ...], Plans] = {}
+        self._lock = threading.RLock()  # the memory of a plan serves one call at a time
+
+    def _require_inputs(self) -> None:
+        """Raise if a placeholder that is used will have no value."""
+        fed = {id(x) for x in self.inputs}
+        for node in self._computed(fed):
+            known = id(node) in fed or node is SESSION.phase_expression
+            if node.operation == "placeholder" and not known:
+                raise ValueError(
+                    f"placeholder {node.name!r} (shape {node.static_shape}, {node.dtype}) is used "
+                    "by the outputs or updates but is not among the inputs; add it to "
+                    "K.function([...], ...)."
+                )
+
+    def _computed(self, fed: set[int]) -> list[Expression]:
+        """Keep the nodes that are computed, not those below an expression that is fed."""
+        kept = []
+        reached = {id(x) for x in self.outputs} | {id(u[1]) for u in self.updates}
+        reached |= {id(x) for handle in self.handles for x in handle.inputs}
+        for node in reversed(self.order):
+            if id(node) in reached:
+                kept.append(node)
+                if id(node) not in fed:
+                    reached |= {id(x) for x in node.inputs}
+        self.order = kept[::-1]
+        return self.order
+
+    def __call__(self, values: Any = ()) -> Any:
+        """Return the outputs (bare if they were given bare), then apply the updates."""
+        if not isinstance(values, list | tuple) or len(values) != len(self.inputs):
+            count = len(values) if isinstance(values, list | tuple) else repr(values)[:60]
+            raise ValueError(
+                f"the function has {len(self.inputs)} inputs "
+                f"({', '.join(x.name for x in self.inputs)}) and received {count}; call it with "
+                "one list: f([x, y])."
+            )
+        arrays = [_fed(x, v) for x, v in zip(self.inputs, values, strict=True)]
+        key = tuple([array.shape for array in arrays])
+        with self._lock, flushing(self.flush), np.errstate(all="ignore"):
+            plan = self._plans.get(key) or self._planned(key)
+            for buffer, array in zip(plan.feeds, arrays, strict=False):
+                np.copyto(buffer, array, "unsafe")
+            results = plan.run()
+        return results[0] if self.bare else results
+
+    def _planned(self, key: tuple[tuple[int, ...], ...]) -> Plans:
+        """Bind the function for inputs of these shapes; the oldest plan makes room."""
+        while len(self._plans) >= _MOST_PLANS:
+            del self._plans[next(iter(self._plans))]
+        feeds = [np.zeros(shape, x.dtype) for shape, x in zip(key, self.inputs, strict=True)]
+        self._plans[key] = Plans(self, feeds)
+        return self._plans[key]
+
+
+def _fed(x: Expression, value: Any) -> Array:
+    """Return a value for an input as an array, if it can be one."""
+    array = np.asarray(value)
+    broken = array.dtype.kind == "f" and x.dtype.startswith("int") and (array % 1).any()
+    if array.dtype.kind not in "fiub" or broken:
+        raise TypeError(
+            f"input {x.name!r} received {value!r:.80}; valid: numbers, lists or arrays of numbers "
+            f"of shape {x.static_shape} that {x.dtype} can hold."
+        )
+    shape = x.static_shape
+    if shape is not None and (
+        len(shape) != array.ndim
+        or any(n not in (None, m) for n, m in zip(shape, array.shape, strict=True))
+    ):
+        raise ValueError(
+            f"input {x.name!r} received an array of shape {array.shape}; expected {shape}. "
+            "Nothing was changed."
+        )
+    return array
+
+
+def function(inputs: Any, outputs: Any, updates: Sequence[Any] = (), **kwargs: Any) -> Function:
+    """Return a function that computes outputs and applies updates."""
+    kwargs.pop("name", None)
+    if not kwargs:
+        return Function(inputs, outputs, updates)
+    raise TypeError(
+        f"K.function received {', '.join(sorted(kwargs))}; valid: inputs, outputs, updates."
+    )
+
+
+def evaluate(x: Expression, feeds: dict[Expression, Any]) -> Any:
+    """Return the value of one expression."""
+    return Function(list(feeds), x)(list(feeds.values()))
+
+
+ABOVE["evaluate"] = evaluate

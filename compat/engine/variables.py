@@ -1,0 +1,124 @@
+"""Variables and placeholders: the leaves of a graph."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastrms.state import aligned
+
+from .binding import Shape
+from .expressions import Expression, lifted
+from .session import SESSION
+
+Array = NDArray[Any]
+Constraint = Callable[[Any], Any]
+
+
+class Update(tuple[Any, Any]):
+    """A variable and its new value, as `K.update` returns it; `handle` names a fused update."""
+
+    handle: Any = None
+
+    def __new__(cls, variable: "Variable", value: Any) -> "Update":
+        """Keep a variable and its new value."""
+        return super().__new__(cls, (variable, value))
+
+
+class Variable(Expression):
+    """A node whose value is kept in `array`, memory that never moves."""
+
+    def __init__(
+        self,
+        value: Any,
+        dtype: str | None = None,
+        name: str | None = None,
+        constraint: Constraint | None = None,
+    ) -> None:
+        kind = str(np.dtype(dtype or SESSION.floatx))
+        if isinstance(value, Expression):
+            value = value.eval()
+        start = np.asarray(value)
+        if start.dtype.kind not in "fiub":
+            raise TypeError(
+                f"K.variable received {value!r:.80}; valid: a number, or an array of numbers."
+            )
+        super().__init__("variable", (), kind, start.shape, None, name or SESSION.name("Variable"))
+        self.array: Array = aligned(start.size, np.dtype(kind)).reshape(start.shape)
+        with np.errstate(over="ignore", under="ignore"):
+            np.copyto(self.array, start, casting="unsafe")
+        self.constraint = constraint
+        self.trainable = True
+
+    def get_value(self, *_: Any, **__: Any) -> Any:
+        """Return a copy of the value: an array, or a NumPy scalar for a single number."""
+        return self.array.copy()[()]
+
+    def set_value(self, value: Any, *_: Any, **__: Any) -> None:
+        """Replace the value by another of the same shape."""
+        fresh = np.asarray(value)
+        if fresh.shape != self.array.shape or fresh.dtype.kind not in "fiub":
+            raise ValueError(
+                f"variable {self.name!r} cannot hold a value of shape {fresh.shape} and dtype "
+                f"{fresh.dtype}; expected numbers of shape {self.array.shape}. Nothing was changed."
+            )
+        with np.errstate(over="ignore", under="ignore"):
+            np.copyto(self.array, fresh, casting="unsafe")
+
+    def assign(self, value: Any, *_: Any, **__: Any) -> Any:
+        """Set a number or array at once; for an expression, return the update for K.function."""
+        if isinstance(value, Expression):
+            return Update(self, value)
+        self.set_value(value)
+        return self
+
+    def numpy(self) -> Any:
+        """Return a copy of the value."""
+        return self.get_value()
+
+    def value(self) -> Expression:
+        """Return the variable itself, as an expression."""
+        return self
+
+    def __float__(self) -> float:
+        return float(self.array)
+
+    def __int__(self) -> int:
+        return int(self.array)
+
+
+def variable(
+    value: Any, dtype: str | None = None, name: str | None = None, constraint: Any = None
+) -> Variable:
+    """Return a new variable of dtype `K.floatx()` unless another is given."""
+    return Variable(value, dtype, name, constraint)
+
+
+def placeholder(
+    shape: Any = None,
+    ndim: int | None = None,
+    dtype: str | None = None,
+    sparse: bool = False,
+    name: str | None = None,
+) -> Expression:
+    """Return a node whose value is given at each call; the shape may be unknown in part."""
+    if sparse:
+        raise ValueError("sparse placeholders are not provided; pass a dense array (.toarray()).")
+    known: Shape = None
+    if shape is not None:
+        sizes = (shape,) if isinstance(shape, int) else shape
+        known = tuple(None if size is None else int(size) for size in sizes)
+    elif ndim is not None:
+        known = (None,) * ndim
+    kind = str(np.dtype(dtype or SESSION.floatx))
+    return Expression("placeholder", (), kind, known, {}, name or SESSION.name("Placeholder"))
+
+
+def update(variable: Variable, value: Any) -> Update:
+    """Return the update that gives a variable a new value."""
+    if not isinstance(variable, Variable):
+        raise TypeError(
+            f"K.update received {variable!r}; valid: a variable (K.variable) and its new value."
+        )
+    return Update(variable, lifted(value, variable.dtype))

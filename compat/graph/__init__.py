@@ -1,0 +1,1 @@
+"""The graph-mode generations: one optimizer implementation, one table row per generation."""

@@ -1,0 +1,200 @@
+"""The classes of one generation, from its row, and what finds them by name."""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from fastrms.arguments import Settings
+from fastrms.errors import ArgumentError
+
+from ..engine.expressions import Expression, cast, lifted
+from ..engine.functions import Function
+from ..engine.variables import Update, Variable
+from .formulas import stepped
+from .fused import FusedStep
+from .generations import Generation
+from .optimizers import Optimizer
+from .shipped import Shipped
+
+
+class RMSprop(Shipped):
+    """RMSprop as this generation wrote it; its arithmetic is the core's rule.
+
+    An update list that is used as it was returned runs as one kernel call over all variables; one
+    that was sliced or rewritten runs operation by operation, with the same bits.
+    """
+
+    kind = "RMSprop"
+    variables = ("rho",)
+    rho: Any
+
+    def _slots(self, param: Variable, index: int) -> list[Variable]:
+        return [self._zeros(param, f"{self.kind}/accumulator_{index}")]
+
+    def _step(self, param: Any, gradient: Any, slots: Sequence[Any], rate: Any) -> list[Any]:
+        row, epsilon = self.generation.row, self.epsilon
+        fresh, kept = stepped(row, (param, gradient, slots[0]), (rate, self.rho), epsilon)
+        self.__dict__.setdefault("_made", []).append(kept)
+        self._made.append(fresh)
+        return [kept, fresh]
+
+    def _listed(self, params: Any, used: Any, constraints: Any) -> list[Any]:
+        self._made: list[Any] = []
+        return super()._listed(params, used, constraints)
+
+    def _fuse(self, params: Any, constraints: Any, gradients: Any, clips: Settings) -> None:
+        """Give every update the handle of the kernel call, if all are as this class made them."""
+        counts = len(self.updates) - 2 * len(params)
+        entries = self.updates
+        slots = self.weights[-len(params) :]
+        constrained = [c for c in constraints if c is not None]
+        for index, entry in enumerate(entries[counts:]):
+            param, is_param = index // 2, index % 2
+            target = params[param] if is_param else slots[param]
+            bounded = is_param and constraints[param] is not None
+            own = isinstance(entry, Update) and entry[0] is target
+            if not own or not (bounded or entry[1] is self._made[index]):
+                return
+        patched = any(
+            not isinstance(e, Update) or e[0] is not self.iterations for e in entries[:counts]
+        )
+        if patched or isinstance(self.epsilon, Expression) or len({*map(id, params)}) < len(params):
+            return
+        kind = params[0].dtype
+        inputs = [cast(g, p.dtype) for g, p in zip(gradients, params, strict=True)]
+        inputs += [lifted(self._rate_now(), kind), lifted(self.rho, kind)]
+        settings = Settings(**{**vars(clips), "epsilon": float(self.epsilon)})
+        handle = FusedStep(self.generation.row, settings, params, slots, inputs)
+        handle.entries, handle.plain = list(entries), list(entries[:counts])
+        if constrained:
+            pairs = [(p, c(p)) for p, c in zip(params, constraints, strict=True) if c is not None]
+            handle.after = Function([], [], pairs)
+        for entry in entries:
+            entry.handle = handle
+
+
+class SGD(Shipped):
+    """Gradient descent with momentum, as this generation wrote it."""
+
+    kind = "SGD"
+    variables = ("momentum",)
+    momentum: Any
+
+    def _slots(self, param: Variable, index: int) -> list[Variable]:
+        return [self._zeros(param, f"{self.kind}/moment_{index}")]
+
+    def _step(self, param: Any, gradient: Any, slots: Sequence[Any], rate: Any) -> list[Any]:
+        share, rate = in_dtype(self.momentum, param), in_dtype(rate, param)
+        change = share * slots[0] - rate * gradient
+        if self._options["nesterov"]:
+            return [change, param + share * change - rate * gradient]
+        return [change, param + change]
+
+
+class Adam(Shipped):
+    """Adam as this generation wrote it (amsgrad where it had it)."""
+
+    kind = "Adam"
+    variables = ("beta_1", "beta_2")
+    beta_1: Any
+    beta_2: Any
+
+    def _slots(self, param: Variable, index: int) -> list[Variable]:
+        found = [self._zeros(param, f"{self.kind}/{name}_{index}") for name in ("m", "v")]
+        if self._options.get("amsgrad"):
+            return [*found, self._zeros(param, f"{self.kind}/vhat_{index}")]
+        blank = self.generation.blank_vhats
+        return (
+            [*found, self.backend.zeros((1,), name=f"{self.kind}/vhat_{index}")] if blank else found
+        )
+
+    def _rate_now(self) -> Any:
+        K = self.backend  # noqa: N806
+        count = self._now(K.floatx()) + 1.0
+        unbiased = K.sqrt(1.0 - K.pow(self.beta_2, count)) / (1.0 - K.pow(self.beta_1, count))
+        return super()._rate_now() * unbiased
+
+    def _step(self, param: Any, gradient: Any, slots: Sequence[Any], rate: Any) -> list[Any]:
+        K, rate = self.backend, in_dtype(rate, param)  # noqa: N806
+        first, second = in_dtype(self.beta_1, param), in_dtype(self.beta_2, param)
+        mean = first * slots[0] + (1.0 - first) * gradient
+        square = second * slots[1] + (1.0 - second) * K.square(gradient)
+        largest = [K.maximum(slots[2], square)] if self._options.get("amsgrad") else []
+        spread = K.sqrt((*largest, square)[0]) + self.epsilon
+        return [mean, square, *largest, param - rate * mean / spread]
+
+
+def in_dtype(value: Any, param: Expression) -> Any:
+    """Return a hyperparameter in the dtype of a parameter."""
+    return cast(value, param.dtype) if isinstance(value, Expression) else value
+
+
+def family(row: Generation, module: str, backend: ModuleType) -> dict[str, Any]:
+    """Return what the `optimizers` module of a generation holds."""
+    about = {"generation": row, "backend": backend, "__module__": module}
+    base = type("Optimizer", (Optimizer,), {**about, "__doc__": Optimizer.__doc__})
+    found: dict[str, Any] = {"Optimizer": base}
+    for shipped in (RMSprop, SGD, Adam):
+        text = ", ".join(f"{k}={v!r}" for k, v in row.positional[shipped.kind].items())
+        doc = f"{shipped.kind}({text}, ...) of {row.name}.\n\n{inspect.getdoc(shipped)}"
+        optional = shipped is RMSprop and row.row.weights.optional_iterations
+        extra = {**about, "__doc__": doc, "_optional_counter": optional}
+        made = type(shipped.kind, (shipped, base), extra)
+        found[shipped.kind] = found[shipped.kind.lower()] = made
+    found.update(_finders(row, found))
+    return found
+
+
+def _finders(row: Generation, classes: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
+    """Return `get`, `serialize` and `deserialize` (Keras 1: `optimizer_from_config`)."""
+    known = {name: found for name, found in classes.items() if name.islower()}
+
+    def deserialize(config: Mapping[str, Any], custom_objects: Any = None) -> Any:
+        """Build an optimizer from its class's name and configuration."""
+        name = config["class_name"]
+        found = (custom_objects or {}).get(name) or known.get(name.lower())
+        if found is None:
+            raise not_provided(row, name)
+        return found.from_config(config["config"])
+
+    def serialize(optimizer: Any) -> dict[str, Any]:
+        """Return an optimizer's class name and configuration."""
+        return {"class_name": type(optimizer).__name__, "config": optimizer.get_config()}
+
+    def get(identifier: Any, kwargs: Any = None) -> Any:
+        """Return an optimizer from its name, its serialized form, or itself."""
+        if isinstance(identifier, str):
+            return deserialize({"class_name": identifier, "config": kwargs or {}})
+        if isinstance(identifier, Mapping):
+            return deserialize(identifier)
+        if hasattr(identifier, "get_updates"):
+            return identifier
+        raise ArgumentError(
+            f"Could not interpret optimizer identifier: {identifier!r:.80}. Valid: one of "
+            f"{', '.join(sorted(known))}, a dictionary with class_name and config, an optimizer."
+        )
+
+    found: dict[str, Callable[..., Any]] = {"get": get}
+    if row.call_constraints and row.float_counter:
+        found["optimizer_from_config"] = deserialize
+    return {**found, "serialize": serialize, "deserialize": deserialize}
+
+
+def not_provided(row: Generation, name: str) -> ArgumentError:
+    """Return the error of an optimizer that is not here."""
+    return ArgumentError(
+        f"the optimizer {name!r} of {row.name} is not provided; valid: RMSprop, SGD, Adam, and "
+        "your own subclass of Optimizer written in K operations."
+    )
+
+
+def absent(row: Generation, module: str, name: str) -> AttributeError:
+    """Return the error of a name that an `optimizers` module does not have."""
+    line = sys._getframe(2)
+    return AttributeError(
+        f"{module} has no {name!r} (used at {line.f_code.co_filename}:{line.f_lineno}). Valid: "
+        "Optimizer, RMSprop, SGD, Adam, their lower-case names, get, serialize, deserialize. Other "
+        "optimizers can be written as a subclass of Optimizer in K operations."
+    )

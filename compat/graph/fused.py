@@ -1,0 +1,79 @@
+"""One kernel call for all variables of an update list that a script left as it was made."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastrms.arguments import Settings
+from fastrms.dialects.fields import Dialect
+from fastrms.errors import ArgumentError
+from fastrms.stepper import Stepper
+from fastrms.variables import collect
+
+from ..engine.expressions import Expression
+from ..engine.variables import Update, Variable
+
+Array = NDArray[Any]
+
+
+class FusedStep:
+    """What an RMSprop update list stands for as a whole.
+
+    `entries` are the updates it answers for; `plain` those that a function evaluates anyway (the
+    counter). `inputs` are the gradients before clipping, the rate and rho; `after` constrains what
+    the kernel wrote. A function uses it only if every entry is there, unchanged.
+    """
+
+    def __init__(
+        self,
+        row: Dialect,
+        settings: Settings,
+        params: Sequence[Variable],
+        velocities: Sequence[Variable],
+        inputs: Sequence[Expression],
+    ) -> None:
+        self.row, self.settings = row, settings
+        self.params, self.velocities, self.inputs = list(params), list(velocities), list(inputs)
+        self.written = [*self.params, *self.velocities]
+        self.entries: list[Update] = []
+        self.plain: list[Update] = []
+        self.after: Any = None
+        self._stepper: Stepper | None = None
+        self._rho: float | None = None
+        self._lock = threading.Lock()
+
+    def usable(self, present: set[int]) -> bool:
+        """Tell whether every entry is among the updates of a function."""
+        return bool(self.entries) and all(id(entry) in present for entry in self.entries)
+
+    def check(self, taken: Sequence[Array]) -> None:
+        """Raise, before anything is written, if the step cannot be carried out."""
+        rate = taken[-2]
+        if rate.shape or not np.isfinite(rate) or not np.isfinite(taken[-1]):
+            raise ArgumentError(
+                f"the learning rate is {rate!r} and rho is {taken[-1]!r}; valid: finite numbers. "
+                "Nothing was changed."
+            )
+
+    def run(self, taken: Sequence[Array]) -> None:
+        """Carry out the step on the variables' memory."""
+        *gradients, rate, rho = taken
+        with self._lock:
+            if self._stepper is None or self._rho != rho:
+                self._stepper = self._made(float(rho))
+            self._stepper.step(gradients, None, float(rate))
+        if self.after is not None:
+            self.after()
+
+    def _made(self, rho: float) -> Stepper:
+        """Return what carries out steps, with the velocities of the graph as its slots."""
+        settings = Settings(**{**vars(self.settings), "rho": rho})
+        variables = collect([p.array for p in self.params])
+        stepper = Stepper(self.row, settings, variables, frozenset())
+        for index, velocity in enumerate(self.velocities):
+            stepper.state.slots["velocity", index] = velocity.array.reshape(-1)
+        self._rho = rho
+        return stepper

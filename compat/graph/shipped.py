@@ -1,0 +1,249 @@
+"""RMSprop, SGD and Adam, written as subclasses of `Optimizer` in K operations."""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastrms.arguments import Settings, settle
+from fastrms.errors import ArgumentError, PortingWarning
+
+from ..engine.expressions import Expression, cast, lifted
+from ..engine.functions import Function
+from ..engine.session import FLOATS
+from ..engine.variables import Variable, placeholder
+from .calls import Call, constraint_of, resolve
+from .generations import Epsilon
+from .optimizers import Optimizer
+
+
+def _real(kind: str, name: str, value: Any) -> Any:
+    """Return a number, if it is a finite one."""
+    number = isinstance(value, Real | np.generic) and not isinstance(value, bool | np.bool_)
+    if not number or not math.isfinite(value):
+        raise ArgumentError(
+            f"{kind}({name}={value!r}) is not valid; valid: a finite number. Pass a number, or "
+            "replace the attribute after construction."
+        )
+    return value
+
+
+class Shipped(Optimizer):
+    """What the three classes share: construction from the row, and the forms of `get_updates`."""
+
+    kind: ClassVar[str]
+    decay: Any
+    epsilon: Any
+    variables: ClassVar[tuple[str, ...]]  # the hyperparameters that are variables, in order
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        given = self._bound(args, kwargs)
+        clips = {k: given.pop(k) for k in ("clipnorm", "clipvalue") if given.get(k) is not None}
+        offset = given.pop("decay_offset", None)
+        super().__init__(**clips)
+        checks = {"decay_offset": offset} if offset is not None else {}
+        settled = settle(
+            self.generation.row, {"lr": given["rate"], "decay": given["decay"], **checks}
+        )
+        self._offset = self.generation.offset[self.kind] if offset is None else offset
+        K = self.backend  # noqa: N806 (as every script writes it)
+        counts_in = K.floatx() if self.generation.float_counter else "int64"
+        scope = self.kind
+        self.iterations = K.variable(0, dtype=counts_in, name=f"{scope}/iterations")
+        self.lr = K.variable(settled.learning_rate, name=f"{scope}/{self.generation.rate}")
+        self.initial_decay = given["decay"]
+        for name in ("decay", *self.variables):
+            number = _real(self.kind, name, given[name])
+            setattr(self, name, K.variable(number, name=f"{scope}/{name}"))
+        if "epsilon" in given:
+            self.epsilon = self._epsilon(given["epsilon"])
+        self._options: dict[str, Any] = {k: given[k] for k in ("nesterov", "amsgrad") if k in given}
+        self.__dict__.update(self._options)
+
+    def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return every argument by name, with the generation's order and defaults."""
+        row = self.generation
+        positional, keyword = row.positional[self.kind], row.keyword[self.kind]
+        known = {**positional, **keyword}
+        names = list(positional)
+        unknown = [k for k in kwargs if k not in known]
+        twice = [k for k in kwargs if k in names[: len(args)]]
+        if unknown or twice or len(args) > len(names):
+            what = (
+                f"Unexpected keyword argument passed to optimizer: {unknown[0]}"
+                if unknown
+                else (
+                    f"argument {twice[0]!r} is given twice"
+                    if twice
+                    else f"{len(args)} positional arguments"
+                )
+            )
+            raise ArgumentError(
+                f"{self.kind} of {row.name}: {what}. Valid: "
+                f"{', '.join(f'{k}={v!r}' for k, v in known.items())}."
+            )
+        given = {**known, **dict(zip(names, args, strict=False)), **kwargs}
+        rate = given.pop(row.rate)
+        other = given.pop("lr", None)
+        given["rate"] = rate if other is None else other
+        return given
+
+    def _epsilon(self, value: Any) -> Any:
+        """Return epsilon; where the generation says so, None and the default are K.epsilon()."""
+        if value is None and self.generation.positional[self.kind].get("epsilon", 0) is not None:
+            raise ArgumentError(
+                f"{self.kind}(epsilon=None) is not valid in {self.generation.name}; valid: a "
+                "finite number. Leave it out for the default."
+            )
+        if value is None or isinstance(value, Epsilon):
+            return self.backend.epsilon()
+        return _real(self.kind, "epsilon", value)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, as the generation reported them."""
+        names = (self.generation.rate, *self.variables, "decay")
+        values = {self.generation.rate: self.lr, **{n: getattr(self, n) for n in names[1:]}}
+        config = super().get_config()
+        config.update({n: float(self.backend.get_value(v)) for n, v in values.items()})
+        if hasattr(self, "epsilon"):
+            config["epsilon"] = self.epsilon
+        config.update({k: getattr(self, k) for k in self._options})
+        if self._offset != self.generation.offset[self.kind]:
+            config["decay_offset"] = self._offset
+        return config
+
+    def get_updates(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the updates of one step, from any of the historic argument orders.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            ``(params, constraints, loss)``, ``(loss, params)``, ``(params, loss)``, keywords, or
+            ``grads=`` instead of a loss; told apart by type. With NumPy arrays as params, new
+            arrays are returned at once, and the state is kept for the next call.
+        """
+        call = resolve(args, kwargs)
+        if call.numeric:
+            return self._stepped_arrays(call)
+        return self._built(call)
+
+    def _built(self, call: Call) -> list[Any]:
+        """Build the updates of a call in expressions."""
+        inherited = type(self).get_gradients is Optimizer.get_gradients
+        own = "get_gradients" in self.__dict__ or not inherited
+        if call.grads is not None:
+            raw = [lifted(g, p.dtype) for g, p in zip(call.grads, call.params, strict=True)]
+        elif own:
+            raw = self.get_gradients(call.loss, call.params)
+        else:
+            raw = self._raw_gradients(call.loss, call.params)
+        final = own and call.grads is None
+        constraints = [self._constraint(call, i) for i in range(len(call.params))]
+        updates = self._listed(call.params, raw if final else self._clipped(raw), constraints)
+        self._fuse(call.params, constraints, raw, Settings() if final else self._clips())
+        return updates
+
+    def _fuse(self, params: Any, constraints: Any, gradients: Any, clips: Settings) -> None:
+        """Tie the updates to one kernel call, where the class has one."""
+
+    def _stepped_arrays(self, call: Call) -> list[NDArray[Any]]:
+        """Carry out one step on copies of arrays; the state stays for the next call."""
+        arrays = [np.asarray(a) for a in call.params]
+        wrong = [a.dtype for a in arrays if a.dtype.name not in FLOATS]
+        if call.grads is None or wrong:
+            raise ArgumentError(
+                f"get_updates on arrays received {wrong or 'no gradients'}; valid: "
+                "(weights, constraints, grads), three lists, weights of float16, float32 or "
+                "float64. Convert with .astype."
+            )
+        constraints = [
+            constraint_of(call.constraints or None, arrays, i) for i in range(len(arrays))
+        ]
+        key = tuple((a.shape, a.dtype.name, c) for a, c in zip(arrays, constraints, strict=True))
+        kept = self.__dict__.setdefault("_by_arrays", {})
+        if key not in kept:
+            params = [
+                Variable(a, a.dtype.name, constraint=c)
+                for a, _, c in zip(arrays, key, constraints, strict=True)
+            ]
+            feeds = [placeholder(a.shape, dtype=a.dtype.name) for a in arrays]
+            by_variable = dict(zip(params, constraints, strict=True))
+            updates = self._built(Call(params, None, by_variable, feeds))
+            kept[key] = params, Function(feeds, [], updates)
+        params, function = kept[key]
+        for param, array in zip(params, arrays, strict=True):
+            param.set_value(array)
+        function(call.grads)
+        return [param.array.copy() for param in params]
+
+    def _constraint(self, call: Call, index: int) -> Any:
+        """Return the constraint that acts on a parameter in this generation."""
+        given = constraint_of(call.constraints, call.params, index)
+        own = getattr(call.params[index], "constraint", None)
+        if self.generation.call_constraints:
+            return given or own
+        if given is not None and given is not own:
+            warnings.warn(
+                f"the constraint given to get_updates for {call.params[index].name!r} has no "
+                f"effect in {self.generation.name}, which took constraints from variables: "
+                "K.variable(value, constraint=...).",
+                PortingWarning,
+                stacklevel=4,
+            )
+        return own
+
+    def _counted(self) -> list[Any]:
+        """Return the update of `iterations`, where this generation makes it."""
+        if self.generation.counts_always or self.initial_decay > 0 or self.kind == "Adam":
+            return [self.backend.update_add(self.iterations, 1)]
+        return []
+
+    def _now(self, dtype: str) -> Expression:
+        """Return the count of steps as a step reads it."""
+        count = self.iterations + self._offset if self._offset else self.iterations
+        return cast(count, dtype)
+
+    def _rate_now(self) -> Any:
+        """Return the learning rate of a step, `decay` included."""
+        if not self.initial_decay > 0:
+            return self.lr
+        decay = self.decay if isinstance(self.decay, Expression) else lifted(self.decay, "float32")
+        return self.lr * (1.0 / (1.0 + decay * self._now(decay.dtype)))
+
+    def _listed(
+        self,
+        params: Sequence[Variable],
+        used: Sequence[Expression],
+        constraints: Sequence[Any],
+    ) -> list[Any]:
+        """Make the slots and one update per slot and parameter, through K.update as it is now."""
+        K = self.backend  # noqa: N806
+        slots = [self._slots(p, i) for i, p in enumerate(params)]
+        blocks = [list(block) for block in zip(*slots, strict=True)]
+        order = self.generation.row.weights.order if self.kind == "RMSprop" else ("iterations",)
+        head = [self.iterations] if "iterations" in order else []
+        self.weights = head + [slot for block in blocks for slot in block]
+        self.updates = self._counted()
+        rate = self._rate_now()
+        for p, gradient, own, constraint in zip(params, used, slots, constraints, strict=True):
+            *news, fresh = self._step(p, gradient, own, rate)
+            self.updates += [K.update(s, n) for s, n in zip(own, news, strict=False)]
+            self.updates.append(K.update(p, fresh if constraint is None else constraint(fresh)))
+        return self.updates
+
+    def _slots(self, param: Variable, index: int) -> list[Variable]:
+        """Return the variables that a step keeps for one parameter."""
+        raise NotImplementedError
+
+    def _step(self, param: Any, gradient: Any, slots: Sequence[Any], rate: Any) -> list[Any]:
+        """Return the new slots and, last, the new parameter."""
+        raise NotImplementedError
+
+    def _zeros(self, param: Variable, name: str) -> Variable:
+        zeros: Variable = self.backend.zeros(param.array.shape, dtype=param.dtype, name=name)
+        zeros.given["of"] = param.name
+        return zeros

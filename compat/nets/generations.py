@@ -1,0 +1,65 @@
+"""How the generations of Keras name a layer's arguments, and what else differs in their nets."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+# Words of Keras 1 for those of Keras 2, by class; Keras 2 went on accepting them.
+# Source: keras 1.2.2 layers/core.py, engine/topology.py; keras 2.0.8 legacy/interfaces.py.
+KERAS_1_WORDS: Mapping[str, Mapping[str, str]] = {
+    "Dense": {
+        "output_dim": "units",
+        "init": "kernel_initializer",
+        "bias": "use_bias",
+        "W_regularizer": "kernel_regularizer",
+        "b_regularizer": "bias_regularizer",
+        "W_constraint": "kernel_constraint",
+        "b_constraint": "bias_constraint",
+    },
+    "Dropout": {"p": "rate"},
+    "Model": {"input": "inputs", "output": "outputs"},
+    "MaxNorm": {"m": "max_value"},
+    "MinMaxNorm": {"low": "min_value", "high": "max_value"},
+    "fit": {"nb_epoch": "epochs"},
+}
+_DENSE_1 = "units kernel_initializer activation weights kernel_regularizer bias_regularizer"
+_DENSE_1 += " activity_regularizer kernel_constraint bias_constraint use_bias input_dim"
+# The order of the places in `fit` is the same everywhere but for `nb_epoch`.
+KERAS_1_ORDER: Mapping[str, tuple[str, ...]] = {"Dense": tuple(_DENSE_1.split())}
+
+
+class Generation(NamedTuple):
+    """What differs between the nets of two generations.
+
+    `order` gives the places of arguments where they are not Keras 2's. `truncation` divides the
+    deviation of truncated normals; `plain_normals` draws the scaled normals untruncated, with the
+    seeds of variables. `layer_draws` are numbers that a layer draws from NumPy when it is called,
+    for a name. `seeds_advance`: an initialiser with a seed adds 1 to it at each use.
+    `constraints_apart`: constraints are given to `get_updates`, not kept on variables.
+    """
+
+    name: str
+    order: Mapping[str, tuple[str, ...]] = {}
+    truncation: float = 1.0
+    plain_normals: bool = False
+    seeds_advance: bool = False
+    layer_draws: Mapping[str, int] = {}
+    constraints_apart: bool = False
+    accuracy: str = "acc"
+
+
+# Source of the fields: initializations.py of 1.2.2; initializers.py of 2.0.8, 2.2.4 and 2.3.1;
+# K.batch_flatten of 2.3.1, which draws `np.random.randint(1e4)` for the name of an operation.
+DEVIATION_WITHIN_TWO = 0.87962566103423978
+KERAS_1 = Generation("keras1", KERAS_1_ORDER, plain_normals=True, constraints_apart=True)
+KERAS_20 = Generation("keras20")
+KERAS_22 = Generation("keras22", truncation=DEVIATION_WITHIN_TWO)
+KERAS_23 = Generation(
+    "keras23",
+    truncation=DEVIATION_WITHIN_TWO,
+    seeds_advance=True,
+    layer_draws={"Flatten": 10_000},
+    accuracy="accuracy",
+)
+# These two share Keras 2's names; what their initialisers drew was not recorded.
+TF_CONTRIB = KERAS_20._replace(name="tf_contrib")
+TF_KERAS_V1 = KERAS_22._replace(name="tf_keras_v1")

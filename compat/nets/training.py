@@ -1,0 +1,263 @@
+"""compile, fit, evaluate, predict: the loops of old Keras over batches."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engine import backend as K  # noqa: N812 (the name scripts use)
+from ..engine.expressions import Expression
+from . import pieces
+from .callbacks import CallbackList, History
+from .generations import Generation
+from .naming import NotProvided, refuse
+
+Array = NDArray[Any]
+
+
+def _total(loss: Callable[..., Any], target: Any, output: Any) -> Any:
+    """Return the mean over all examples of a loss."""
+    return K.mean(loss(target, output))
+
+
+def batches(size: int, batch_size: int) -> Iterator[slice]:
+    """Return the slices of a number of examples."""
+    return (slice(start, min(start + batch_size, size)) for start in range(0, size, batch_size))
+
+
+class Training:
+    """The half of a model that trains it."""
+
+    name: str
+    generation: Generation
+    inputs: list[Any]
+    outputs: list[Any]
+    trainable_weights: Any
+    all_constraints: Any
+    optimizer: Any
+    stop_training: bool
+
+    def compile(
+        self, optimizer: Any, loss: Any = None, metrics: Any = None, loss_weights: Any = None,
+        sample_weight_mode: Any = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Choose optimizer, loss (a name, a function, or one for each output) and metrics."""
+        refuse("compile", sample_weight_mode=sample_weight_mode, **kwargs)
+        losses = list(loss) if isinstance(loss, list | tuple) else [loss] * len(self.outputs)
+        shares = list(loss_weights or [1.0] * len(self.outputs))
+        if len(losses) != len(self.outputs) or len(shares) != len(self.outputs):
+            raise ValueError(
+                f"compile received {len(losses)} losses and {len(shares)} loss_weights for "
+                f"{len(self.outputs)} outputs; give one for each, in lists."
+            )
+        find = pieces.getter("loss", pieces.LOSSES)
+        functions = [find(name) for name in losses]
+        if None in functions:
+            raise ValueError("compile needs loss=: a name, a function, or one for each output.")
+        self.loss = loss
+        self.targets = [K.placeholder(ndim=len(y.shape)) for y in self.outputs]
+        parts = [_total(*row) for row in zip(functions, self.targets, self.outputs, strict=True)]
+        weighted = [p if s == 1.0 else p * s for p, s in zip(parts, shares, strict=True)]
+        self.total_loss = weighted[0]
+        for part in weighted[1:]:
+            self.total_loss = self.total_loss + part
+        self.metrics_names, self._reported = ["loss"], [self.total_loss]
+        if len(parts) > 1:
+            self.metrics_names += [f"output_{i + 1}_loss" for i in range(len(parts))]
+            self._reported += parts
+        for metric in metrics or []:
+            self._measure(metric, functions)
+        self.optimizer = self._optimizer_of(optimizer)
+        self._functions: dict[str, Any] = {}
+
+    def _optimizer_of(self, optimizer: Any) -> Any:
+        """Return an optimizer from its name, its config or itself."""
+        if hasattr(optimizer, "get_updates"):
+            return optimizer
+        package = __name__.rpartition(".nets.")[0]
+        found = importlib.import_module(f"{package}.{self.generation.name}.optimizers")
+        return found.get(optimizer)
+
+    def _measure(self, metric: Any, losses: list[Any]) -> None:
+        """Report a metric for each output."""
+        for place, (target, output) in enumerate(zip(self.targets, self.outputs, strict=True)):
+            function, name = metric, getattr(metric, "__name__", str(metric))
+            if metric in ("accuracy", "acc"):
+                binary = output.shape[-1] == 1 or losses[place] is pieces.binary_crossentropy
+                sparse = losses[place] is pieces.sparse_categorical_crossentropy
+                kind = "binary" if binary else "sparse_categorical" if sparse else "categorical"
+                function, name = f"{kind}_accuracy", self.generation.accuracy
+            found = pieces.getter("metric", pieces.METRICS)(function)
+            many = f"output_{place + 1}_{name}" if len(self.outputs) > 1 else name
+            self.metrics_names.append(many)
+            self._reported.append(_total(found, target, output))
+
+    def _function(self, kind: str) -> Any:
+        """Return the compiled function of a kind: train, test or predict."""
+        if kind != "predict" and not hasattr(self, "total_loss"):
+            raise RuntimeError(f"{self.name!r} must be compiled before it is trained or evaluated.")
+        functions = self.__dict__.setdefault("_functions", {})
+        if kind not in functions:
+            inputs = list(self.inputs)
+            phase = K.learning_phase()
+            if kind != "predict":
+                inputs += self.targets
+            if isinstance(phase, Expression):
+                inputs.append(phase)
+            shown = self.outputs if kind == "predict" else self._reported
+            updates = self._training_updates() if kind == "train" else []
+            functions[kind] = K.function(inputs, shown, updates=updates)
+        function = functions[kind]
+        training = [1] if kind == "train" else [0]
+
+        def call(values: list[Array]) -> list[Any]:
+            needed = len(function.inputs) - len(values)
+            return list(function([*values, *training[:needed]]))
+
+        return call
+
+    def _training_updates(self) -> Any:
+        """Return the updates of a training step."""
+        params, loss = self.trainable_weights, self.total_loss
+        if self.generation.constraints_apart:
+            return self.optimizer.get_updates(params, self.all_constraints, loss)
+        return self.optimizer.get_updates(params=params, loss=loss)
+
+    def _arrays(self, values: Any, nodes: list[Any], what: str) -> list[Array]:
+        """Return data as one array for each node, checked."""
+        given = list(values) if isinstance(values, list | tuple) and len(nodes) > 1 else [values]
+        if len(given) != len(nodes):
+            raise ValueError(f"{self.name!r} received {len(given)} {what}; expected {len(nodes)}.")
+        found = []
+        for value, node in zip(given, nodes, strict=True):
+            if (
+                isinstance(value, list | tuple)
+                and len(value) == 1
+                and np.ndim(value[0]) == len(node.shape)
+            ):
+                value = value[0]
+            array = np.asarray(value)
+            if array.ndim == 1 and len(node.shape) == 2:
+                array = array[:, None]
+            fixed = zip(node.shape, array.shape, strict=False)
+            if array.ndim != len(node.shape) or any(s not in (None, n) for s, n in fixed):
+                raise ValueError(
+                    f"{self.name!r} received {what} of shape {array.shape}; expected {node.shape}."
+                )
+            found.append(array)
+        return found
+
+    def _data(self, x: Any, y: Any) -> list[Array]:
+        """Return inputs and targets of equal length."""
+        arrays = self._arrays(x, self.inputs, "inputs") + self._arrays(y, self.targets, "targets")
+        for target, output in zip(arrays[len(self.inputs) :], self.outputs, strict=True):
+            sizes = zip(output.shape[1:], target.shape[1:], strict=False)
+            sparse = target.shape[1:] == (1,)
+            if not sparse and any(a not in (None, b) for a, b in sizes):
+                raise ValueError(
+                    f"{self.name!r} received targets of shape {target.shape} for outputs of shape "
+                    f"{output.shape}."
+                )
+        if len({len(array) for array in arrays}) > 1:
+            raise ValueError(
+                f"{self.name!r} received inputs and targets of different lengths: "
+                f"{[len(array) for array in arrays]}."
+            )
+        return arrays
+
+    def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None, **rest: Any) -> Any:
+        """Make one step; return the loss before it, or a list with the metrics."""
+        refuse("train_on_batch", sample_weight=sample_weight, **rest)
+        function = self._function("train")
+        found = function(self._data(x, y))
+        return found[0] if len(found) == 1 else found
+
+    def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Return the loss of a batch, or a list with the metrics."""
+        refuse("test_on_batch", sample_weight=sample_weight)
+        found = self._function("test")(self._data(x, y))
+        return found[0] if len(found) == 1 else found
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Return the outputs of a batch."""
+        found = self._function("predict")(self._arrays(x, self.inputs, "inputs"))
+        return found[0] if len(found) == 1 else found
+
+    def predict(self, x: Any, batch_size: int = 32, verbose: int = 0) -> Any:
+        """Return the outputs of many examples."""
+        arrays = self._arrays(x, self.inputs, "inputs")
+        function = self._function("predict")
+        rows = [
+            function([a[part] for a in arrays])
+            for part in batches(len(arrays[0]), batch_size or 32)
+        ]
+        found = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+        return found[0] if len(found) == 1 else found
+
+    def evaluate(
+        self, x: Any, y: Any, batch_size: int = 32, verbose: int = 1, sample_weight: Any = None
+    ) -> Any:
+        """Return the mean loss of many examples, or a list with the metrics."""
+        refuse("evaluate", sample_weight=sample_weight)
+        arrays, function = self._data(x, y), self._function("test")
+        size = len(arrays[0])
+        totals = np.zeros(len(self.metrics_names))
+        for part in batches(size, batch_size or 32):
+            values = function([a[part] for a in arrays])
+            totals += np.array(values, float) * (part.stop - part.start)
+        found = [float(total) for total in totals / size]
+        return found[0] if len(found) == 1 else found
+
+    def fit(
+        self, x: Any = None, y: Any = None, batch_size: int | None = 32, epochs: int = 1,
+        verbose: int = 1, callbacks: Any = None, validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: Any = True, class_weight: Any = None, sample_weight: Any = None,
+        initial_epoch: int = 0,
+    ) -> History:  # fmt: skip
+        """Train for some epochs; the order of the examples is shuffled by NumPy's generator.
+
+        Returns
+        -------
+        History
+            `history.history["loss"]` and the metrics, one number for each epoch.
+        """
+        refuse("fit", class_weight=class_weight, sample_weight=sample_weight)
+        if shuffle == "batch":
+            raise NotProvided("fit received shuffle='batch'; valid: True, False.")
+        function, arrays = self._function("train"), self._data(x, y)
+        held = [] if validation_data is None else self._data(*validation_data[:2])
+        if validation_split and not held:
+            cut = int(len(arrays[0]) * (1.0 - validation_split))
+            arrays, held = [a[:cut] for a in arrays], [a[cut:] for a in arrays]
+        run = CallbackList([*(callbacks or [])], self, epochs, batch_size or 32, verbose)
+        order = np.arange(len(arrays[0]))
+        for epoch in range(initial_epoch, epochs):
+            run.epoch_begin(epoch)
+            if shuffle:
+                np.random.shuffle(order)
+            for number, part in enumerate(batches(len(order), batch_size or 32)):
+                chosen = order[part]
+                run.batch_begin(number, len(chosen))
+                run.batch_end(function([a[chosen] for a in arrays]))
+                if self.stop_training:
+                    break
+            logs = (
+                self._validated(held, batch_size or 32) if held and not self.stop_training else {}
+            )
+            run.epoch_end(logs)
+            if self.stop_training:
+                break
+        return run.end()
+
+    def _validated(self, held: list[Array], batch_size: int) -> dict[str, Any]:
+        """Return the means of loss and metrics over held-out examples, by name."""
+        cut = len(self.inputs)
+        x, y = (list(part) if len(part) > 1 else part[0] for part in (held[:cut], held[cut:]))
+        values = self.evaluate(x, y, batch_size, 0)
+        named = zip(
+            self.metrics_names, values if isinstance(values, list) else [values], strict=True
+        )
+        return {f"val_{name}": value for name, value in named}

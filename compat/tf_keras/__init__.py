@@ -1,0 +1,5 @@
+"""`tf.keras` of TensorFlow 2.11 to 2.15: its optimizers, on NumPy arrays."""
+
+from . import backend as backend
+from . import mixed_precision as mixed_precision
+from . import optimizers as optimizers

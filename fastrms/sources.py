@@ -1,0 +1,62 @@
+"""Other libraries' CPU tensors as NumPy arrays over the same memory."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastrms.errors import VariableError
+
+Array = NDArray[Any]
+
+
+def is_source(value: Any) -> bool:
+    """Tell whether an object, not an array itself, may lend its memory."""
+    kind = type(value)
+    lends = hasattr(kind, "__array__") or hasattr(kind, "__dlpack__")
+    return lends and not isinstance(value, np.ndarray | np.generic)
+
+
+def view_of(value: Any) -> Array:
+    """Return a tensor's memory as an array; a `TypeError` says why that is not possible."""
+    if "bfloat16" in str(getattr(value, "dtype", "")):
+        raise TypeError(
+            "its dtype is bfloat16, which NumPy has no type for; convert it, for example with "
+            ".float()"
+        )
+    detach = getattr(value, "detach", None)  # PyTorch lends no memory of what it differentiates
+    bare = detach() if callable(detach) else value
+    try:
+        if hasattr(type(bare), "__array__"):
+            return np.asarray(bare)
+        return np.from_dlpack(bare)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        raise TypeError(f"NumPy cannot view its memory: {error}") from error
+
+
+def lent(value: Any) -> Array:
+    """Return a tensor's memory to be updated in place: twice the same, so not a copy."""
+    array, again = view_of(value), view_of(value)
+    same = array.ctypes.data == again.ctypes.data and array.strides == again.strides
+    if array is not again and not (same and array.shape == again.shape):
+        raise TypeError("it gives NumPy copies of its memory, which cannot be updated in place")
+    return array
+
+
+def copied(value: Any, dtype: DTypeLike | None) -> Array:
+    """Return a copy of a value: an array keeps its dtype, numbers and lists become float32."""
+    try:
+        found = view_of(value) if is_source(value) else np.asarray(value)
+        kept = dtype is not None or is_source(value) or isinstance(value, np.ndarray | np.generic)
+        if found.dtype.kind not in "biuf" or isinstance(value, np.ma.MaskedArray):
+            raise TypeError(f"{type(value).__name__} of dtype {found.dtype}")
+        with np.errstate(over="ignore", under="ignore"):
+            array: Array = np.array(found, dtype=dtype if kept else np.float32, subok=False)
+        if array.dtype.kind not in "biuf" or not array.dtype.isnative:
+            raise TypeError(f"dtype {array.dtype.str}")
+    except (TypeError, ValueError) as error:
+        raise VariableError(
+            f"{value!r:.60} cannot be the value of a Variable ({error}); valid: a number, a list "
+            "of numbers, or an array of real numbers in native byte order, without a mask."
+        ) from error
+    return array
