@@ -194,7 +194,7 @@ def test_float32_slots_of_a_narrow_variable_are_vectors_too() -> None:
 
 
 @pytest.mark.parametrize("dtype", WIDTHS)
-@pytest.mark.parametrize("kind", ["squares", "clips"])
+@pytest.mark.parametrize("kind", ["squares", "clips", "guard"])
 def test_norms_are_strict_and_need_no_atomics(kind: str, dtype: str, tmp_path: Path) -> None:
     from fastrms.cuda.kernels import Shape
     from fastrms.cuda.parts import Part

@@ -39,14 +39,14 @@ def reason() -> str:
     if find_spec("cuda") is None or find_spec("cuda.bindings") is None:
         return f"cuda-bindings is not installed; install with: {_PIP}"
     try:
-        from fastrms.cuda.driver import Driver
+        from fastrms.cuda.driver import capability_of
 
-        device = Driver(0)
+        capability = capability_of(0)
     except Exception as error:
         # Without a driver cuda-bindings raises whatever its search for the library does.
         return f"no usable CUDA driver and device: {error}".strip().replace("\n", " ")
-    if device.capability < (7, 5):
-        return f"compute capability {device.capability} is too old; valid: (7, 5) and later"
+    if capability < (7, 5):
+        return f"compute capability {capability} is too old; valid: (7, 5) and later"
     return ""
 
 

@@ -6,6 +6,7 @@ device's primary context, which CuPy, Numba, PyTorch and JAX share.
 """
 
 import ctypes
+import weakref
 from typing import Any
 
 from numpy.typing import NDArray
@@ -42,31 +43,35 @@ class DriverError(DeviceError):
         self.code = code
 
 
+def capability_of(ordinal: int) -> tuple[int, int]:
+    """Return a device's compute capability, without making a context there."""
+    _call("cuInit", 0)
+    count = _call("cuDeviceGetCount")
+    if not 0 <= ordinal < count:
+        raise DeviceError(
+            f"there is no CUDA device {ordinal}; valid: 0 to {count - 1} (CUDA_VISIBLE_DEVICES "
+            "hides others)."
+        )
+    device, attributes = _call("cuDeviceGet", ordinal), _driver().CUdevice_attribute
+    major, minor = (
+        _call(
+            "cuDeviceGetAttribute",
+            getattr(attributes, f"CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_{name}"),
+            device,
+        )
+        for name in ("MAJOR", "MINOR")
+    )
+    return int(major), int(minor)
+
+
 class Driver:
     """One GPU; every method works on it whatever device is current."""
 
     def __init__(self, ordinal: int) -> None:
-        _call("cuInit", 0)
-        count = _call("cuDeviceGetCount")
-        if not 0 <= ordinal < count:
-            raise DeviceError(
-                f"there is no CUDA device {ordinal}; valid: 0 to {count - 1} (CUDA_VISIBLE_DEVICES "
-                "hides others)."
-            )
+        self.capability = capability_of(ordinal)
         self.ordinal, self._device = ordinal, _call("cuDeviceGet", ordinal)
         self._context = _call("cuDevicePrimaryCtxRetain", self._device)
         self._modules: list[Any] = []
-        names = ("MAJOR", "MINOR")
-        attributes = _driver().CUdevice_attribute
-        major, minor = (
-            _call(
-                "cuDeviceGetAttribute",
-                getattr(attributes, f"CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_{name}"),
-                self._device,
-            )
-            for name in names
-        )
-        self.capability: tuple[int, int] = (int(major), int(minor))
 
     def enter(self) -> None:
         """Make the device's context current for this thread."""
@@ -154,6 +159,7 @@ class Staging:
         self._buffers = [_call("cuMemHostAlloc", max(nbytes, 1), 0) for _ in range(2)]
         self._events = [_call("cuEventCreate", 2) for _ in range(2)]
         self._turn = 0
+        weakref.finalize(self, _released, self._buffers, self._events).atexit = False
 
     def copy(self, address: int, values: Array, stream: int) -> None:
         """Start a copy."""
@@ -164,11 +170,13 @@ class Staging:
         _call("cuMemcpyHtoDAsync", address, buffer, values.nbytes, stream)
         _call("cuEventRecord", event, stream)
 
-    def __del__(self) -> None:
-        for buffer, event in zip(self._buffers, self._events, strict=True):
-            _driver().cuEventSynchronize(event)
-            _driver().cuMemFreeHost(buffer)
-            _driver().cuEventDestroy(event)
+
+def _released(buffers: list[Any], events: list[Any]) -> None:
+    """Give pinned buffers back when what was copied from them has arrived."""
+    for buffer, event in zip(buffers, events, strict=True):
+        _call("cuEventSynchronize", event)
+        _call("cuMemFreeHost", buffer)
+        _call("cuEventDestroy", event)
 
 
 def described() -> list[str]:
@@ -178,10 +186,10 @@ def described() -> list[str]:
     driver = f"driver for CUDA {known // 1000}.{known % 1000 // 10}"
     found = []
     for ordinal in range(_call("cuDeviceGetCount")):
-        device = Driver(ordinal)
-        name = _call("cuDeviceGetName", 128, device._device).split(b"\0")[0].decode()
-        memory = int(_call("cuDeviceTotalMem", device._device)) >> 20
-        major, minor = device.capability
+        device = _call("cuDeviceGet", ordinal)
+        name = _call("cuDeviceGetName", 128, device).split(b"\0")[0].decode()
+        memory = int(_call("cuDeviceTotalMem", device)) >> 20
+        major, minor = capability_of(ordinal)
         found.append(
             f"{ordinal}: {name}, compute capability {major}.{minor}, {memory} MiB, {driver}"
         )

@@ -117,16 +117,16 @@ def loaded(ordinal: int, function: Function, dtypes: tuple[str, ...]) -> Any:
 
 def supported(capability: tuple[int, int]) -> tuple[int, int]:
     """Return the newest capability not above a device's for which code can be made."""
-    from numba.cuda.cudadrv.nvvm import get_supported_ccs
+    from numba.cuda.cudadrv.nvrtc import get_supported_ccs
 
-    known = sorted(get_supported_ccs()) or [capability]
+    known = sorted((int(one[0]), int(one[1])) for one in get_supported_ccs())
     below = [one for one in known if OLDEST <= one <= capability]
     if not below:
         raise DeviceError(
             f"the device's compute capability {capability} is not supported; valid: from "
-            f"{max(OLDEST, known[0])} on. Use NumPy arrays on this machine, or an older numba-cuda."
+            f"{max([OLDEST, *known[:1]])} on. Use NumPy arrays on this machine, or an older numba-cuda."
         )
-    return tuple(below[-1])
+    return below[-1]
 
 
 def machine_code(text: str, capability: tuple[int, int]) -> bytes:
