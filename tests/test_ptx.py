@@ -233,6 +233,14 @@ def test_the_rule_for_users_compiles_in_their_own_kernels() -> None:
     assert ".f64" not in text
 
 
+def test_a_driver_that_cannot_read_the_ptx_gets_machine_code() -> None:
+    from fastrms.cuda import target
+
+    case = VARIANTS["keras-3-default-float32-sm_80"]
+    code = target.machine_code(compiled(update_shape(case), case[2]), case[2])
+    assert code[:4] == b"\x7fELF"
+
+
 def test_a_mixed_step_is_one_kernel() -> None:
     from fastrms.cuda.kernels import Shape
     from fastrms.cuda.parts import Part

@@ -124,7 +124,7 @@ def supported(capability: tuple[int, int]) -> tuple[int, int]:
     if not below:
         raise DeviceError(
             f"the device's compute capability {capability} is not supported; valid: from "
-            f"{max([OLDEST, *known[:1]])} on. Use NumPy arrays on this machine, or an older numba-cuda."
+            f"{max([OLDEST, *known[:1]])} on. Use NumPy arrays here, or an older numba-cuda."
         )
     return below[-1]
 
