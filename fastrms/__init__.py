@@ -1,9 +1,12 @@
 """RMSprop for people without a framework: every historic variant, bit by bit, in one kernel."""
 
+from typing import TYPE_CHECKING, Any
+
 from fastrms import schedules as schedules
 from fastrms.dialects import DIALECTS as DIALECTS
 from fastrms.dialects import Dialect as Dialect
 from fastrms.errors import ArgumentError as ArgumentError
+from fastrms.errors import CheckpointError as CheckpointError
 from fastrms.errors import DeviceError as DeviceError
 from fastrms.errors import DialectError as DialectError
 from fastrms.errors import FastrmsError as FastrmsError
@@ -22,4 +25,21 @@ from fastrms.threads import get_num_threads as get_num_threads
 from fastrms.threads import set_num_threads as set_num_threads
 from fastrms.variable import Variable as Variable
 
+if TYPE_CHECKING:
+    from fastrms.checkpoint.document import Checkpoint as Checkpoint
+    from fastrms.checkpoint.files import load as load
+    from fastrms.checkpoint.files import save as save
+
 __version__ = "0.1.0"
+_LATER = {"Checkpoint": "document", "load": "files", "save": "files"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what deals with files when it is first used."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'fastrms' has no attribute {name!r}")
+    import importlib
+
+    found = getattr(importlib.import_module(f"fastrms.checkpoint.{_LATER[name]}"), name)
+    globals()[name] = found
+    return found

@@ -93,6 +93,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"fastrms {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_commands(commands)
+    _file_commands(commands)
     options, unknown = parser.parse_known_args(arguments)
     # argparse would name neither the command's own options nor, without a command, the word.
     if unknown:
@@ -100,6 +101,48 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.command is None:
         parser.error(f"COMMAND is missing (choose from {', '.join(commands.choices)})")
     return options
+
+
+def _file_commands(commands: Any) -> None:
+    """Add the commands on checkpoints."""
+    inspect = commands.add_parser(
+        "inspect",
+        help="show what a checkpoint of any system holds",
+        description="Shows writer, dialect, hyperparameters, and each variable's slots. Nothing in "
+        "the file is executed. Exit code 2 if the file is refused.",
+        allow_abbrev=False,
+    )
+    inspect.add_argument("file", metavar="FILE", help="a file, a folder, or a TensorFlow prefix")
+    inspect.add_argument("--json", action="store_true", help="print JSON")
+    convert = commands.add_parser(
+        "convert",
+        help="write a checkpoint in another format or for another system",
+        description="Writes OUT in the format of its suffix, reads it again and compares every bit "
+        "before it says so. Exit code 1 if they differ, 2 if something is refused.",
+        allow_abbrev=False,
+    )
+    convert.add_argument("file", metavar="IN", help="a file, a folder, or a TensorFlow prefix")
+    convert.add_argument("out", metavar="OUT", help="the file to write")
+    convert.add_argument("--dialect", metavar="D", help="the dialect to convert the state to")
+    convert.add_argument("--template", metavar="FILE", help="a model's file to put the state into")
+    convert.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    convert.add_argument(
+        "--lossy", action="store_true", help="leave out what OUT cannot hold, and say so"
+    )
+    diff = commands.add_parser(
+        "diff",
+        help="compare two checkpoints bit for bit",
+        description="Exit code 0 if they are the same, 1 if they differ, 2 if a file is refused.",
+        allow_abbrev=False,
+    )
+    diff.add_argument("a", metavar="A", help="a checkpoint")
+    diff.add_argument("b", metavar="B", help="another one")
+    for parser in (inspect, convert, diff):
+        parser.add_argument(
+            "--source-dialect",
+            metavar="D",
+            help="whose file it is, where the file does not tell",
+        )
 
 
 def _demo(epochs: int, out: Path, device: str) -> int:
@@ -132,7 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 done, 1 a claim does not hold, 2 wrong use, 130 interrupted.
+        The exit code: 0 done, 1 a claim does not hold or files differ, 2 wrong use or a refused
+        file, 130 interrupted.
     """
     options = _parse(arguments)
     try:
@@ -141,7 +185,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             print(report())
             return 0
-        return _demo(options.epochs, options.out, options.device)
+        if options.command == "demo":
+            return _demo(options.epochs, options.out, options.device)
+        from fastrms.tools.commands import run
+
+        return run(options)
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("fastrms: interrupted", file=sys.stderr)
         return 130

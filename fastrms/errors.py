@@ -36,5 +36,9 @@ class PortingWarning(UserWarning):
     """Something has no effect, or another effect, than code written for an old system expects."""
 
 
+class CheckpointError(FastrmsError, ValueError):
+    """A checkpoint file is damaged, hostile, or does not hold or fit what is asked of it."""
+
+
 class MissingExtraError(FastrmsError, ImportError):
     """A package that only some uses need is not installed; the message has the pip line."""

@@ -13,8 +13,8 @@ from fastrms.differentiation import Differentiation
 from fastrms.errors import StateError, VariableError
 from fastrms.exclusion import undecayed
 from fastrms.pairing import as_trees, paired
-from fastrms.portable import Portable
 from fastrms.rates import Rate, called
+from fastrms.savable import Savable
 from fastrms.stepper import Stepper
 from fastrms.subclassing import Subclassing
 from fastrms.surface import Surface
@@ -47,7 +47,7 @@ def numbered(name: str) -> str:
 _LEFT_OUT: dict[str, Any] = {name: Default(value) for name, value in vars(Settings()).items()}
 
 
-class RMSprop(Subclassing, Differentiation, Tracking, Surface, Portable):
+class RMSprop(Subclassing, Differentiation, Tracking, Surface, Savable):
     """RMSprop on NumPy arrays, updated in place, in the arithmetic of a chosen system.
 
     With ``g`` the gradient and all operations in the variable's dtype, ``keras-3`` computes::

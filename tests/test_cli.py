@@ -56,7 +56,7 @@ def test_the_package_runs_as_a_module() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "COMMAND is missing (choose from demo, info)"),
+        ([], "COMMAND is missing (choose from demo, info, inspect, convert, diff)"),
         (["train"], "invalid choice: 'train'"),
         (["--wat"], "unknown: --wat"),
         (["demo", "--epoch", "3"], "unknown: --epoch 3"),
@@ -92,7 +92,7 @@ def test_wrong_use_says_what_and_what_is_valid(
 def test_an_interrupt_ends_with_130(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(epochs: int, out: Path) -> int:
+    def interrupt(epochs: int, out: Path, device: str) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "_demo", interrupt)

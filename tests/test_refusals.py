@@ -93,7 +93,7 @@ STEPS: dict[str, tuple[Any, ...]] = {
     "too_many": (lambda o, v: o.apply(GOOD * 2), GradientError, "gradients", "4", "2 var", "one"),
     "none_at_all": (
         lambda o, v: o.apply([None, None]),
-        *(GradientError, "no gradients", "None", "at least one", "Give"),
+        *(GradientError, "No gradients", "None", "at least one", "Give"),
     ),
     "no_list": (lambda o, v: o.apply(None), GradientError, "gradients", "None", "list", "pass"),
     "a_number": (lambda o, v: o.apply(5), GradientError, "gradients", "5", "list", "pass"),

@@ -1,0 +1,122 @@
+"""Zip archives read by name within bounds: never extracted, never expanded without limit."""
+
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastrms.checkpoint.progress import advanced
+from fastrms.errors import CheckpointError
+
+_LOCAL = struct.Struct("<4s5H3L2H")
+_MOST_MEMBERS = 1 << 20
+# A deflated member may grow by this factor, beyond a free first part.
+_GROWTH, _FREE = 200, 1 << 22
+_CHUNK = 1 << 22
+
+
+class Archive:
+    """The members of a zip file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    trusted : bool
+        Whether compressed members may grow without limit.
+
+    Raises
+    ------
+    CheckpointError
+        The archive is damaged, encrypted, has links, or two members of one name.
+    """
+
+    def __init__(self, path: Path, trusted: bool = False) -> None:
+        self.path, self.trusted = path, trusted
+        try:
+            with zipfile.ZipFile(path) as opened:
+                listed = opened.infolist()
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError) as error:
+            raise CheckpointError(f"the zip archive is damaged ({error}).") from error
+        self.members = {info.filename: info for info in listed}
+        if len(self.members) != len(listed) or len(listed) > _MOST_MEMBERS:
+            raise CheckpointError("the zip archive has two members of one name, or too many.")
+        for info in listed:
+            _require_plain(info)
+
+    def read(self, name: str) -> NDArray[np.uint8]:
+        """Return the bytes of one member.
+
+        Raises
+        ------
+        CheckpointError
+            It is missing, damaged, or grows beyond its bounds.
+        """
+        info = self.members.get(name)
+        if info is None:
+            raise CheckpointError(f"the zip archive has no member {name!r}.")
+        whole = os.path.getsize(self.path)
+        limit = _FREE + _GROWTH * info.compress_size
+        if info.header_offset > whole:
+            raise CheckpointError(f"{name!r} lies beyond the end; the archive is damaged.")
+        if info.compress_size > whole or (info.file_size > limit and not self.trusted):
+            raise CheckpointError(
+                f"{name!r} claims {info.file_size} bytes from {info.compress_size} in a file of "
+                f"{whole}; refused as a compression bomb. Pass trusted=True if it is not."
+            )
+        if info.compress_type == zipfile.ZIP_STORED:
+            return self._stored(info)
+        return self._inflated(info)
+
+    def _stored(self, info: zipfile.ZipInfo) -> NDArray[np.uint8]:
+        """Read a member that is not compressed straight into its array."""
+        with self.path.open("rb") as file:
+            file.seek(info.header_offset)
+            head = file.read(_LOCAL.size)
+            if len(head) < _LOCAL.size or head[:4] != b"PK\3\4":
+                raise CheckpointError(f"{info.filename!r} has no header; the archive is damaged.")
+            parts = _LOCAL.unpack(head)
+            file.seek(parts[9] + parts[10], os.SEEK_CUR)
+            if info.file_size != info.compress_size or info.file_size > os.path.getsize(self.path):
+                raise CheckpointError(f"{info.filename!r} lies about its size.")
+            raw = np.empty(info.file_size, np.uint8)
+            view, at, crc = memoryview(raw.data), 0, 0
+            while at < len(view):
+                count = file.readinto(view[at : at + _CHUNK])
+                if not count:
+                    raise CheckpointError(f"the archive ends within {info.filename!r}.")
+                crc = zlib.crc32(view[at : at + count], crc)
+                at += count
+                advanced(count)
+        if crc != info.CRC:
+            raise CheckpointError(f"the checksum of {info.filename!r} does not match; damaged.")
+        return raw
+
+    def _inflated(self, info: zipfile.ZipInfo) -> NDArray[np.uint8]:
+        """Read a compressed member, in parts, into memory that grows with what has come."""
+        out = bytearray()
+        try:
+            with zipfile.ZipFile(self.path) as opened, opened.open(info) as file:
+                while part := file.read(_CHUNK):
+                    out += part
+                    advanced(len(part))
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, zlib.error) as error:
+            raise CheckpointError(f"{info.filename!r} is damaged ({error}).") from error
+        if len(out) != info.file_size:
+            raise CheckpointError(f"{info.filename!r} has {len(out)}, not {info.file_size} bytes.")
+        return np.frombuffer(out, np.uint8)
+
+
+def _require_plain(info: zipfile.ZipInfo) -> None:
+    """Refuse members that are encrypted, links, or named to lie elsewhere."""
+    name = info.filename
+    outside = name.startswith(("/", "\\")) or "\\" in name or ".." in name.split("/")
+    link = stat.S_ISLNK(info.external_attr >> 16)
+    if outside or link or info.flag_bits & 1:
+        what = "is encrypted" if info.flag_bits & 1 else "is a link" if link else "lies outside"
+        raise CheckpointError(f"the member {name[:80]!r} of the zip archive {what}; refused.")

@@ -1,0 +1,162 @@
+"""`load` and `save`: any file to a checkpoint, and a checkpoint or optimizer to a file."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastrms.checkpoint.document import Checkpoint, Variable
+from fastrms.checkpoint.registry import Source, format_of_suffix, module_of, sniff
+from fastrms.dialects import get_dialect
+from fastrms.errors import CheckpointError, PortingWarning
+from fastrms.variables import flatten
+
+
+def load(
+    path: str | os.PathLike[str], dialect: Any = None, variables: Any = None, trusted: bool = False
+) -> Checkpoint:
+    """Read optimizer state from a file of any system, telling the format by its bytes.
+
+    Parameters
+    ----------
+    path : str or path
+        A file, a folder, a `.weights.json`, or the prefix of a TensorFlow checkpoint.
+    dialect : str, optional
+        Whose RMSprop wrote it, where the file does not tell or tells wrong.
+    variables : list or (nested) dict of arrays or shapes, or list of Variable, optional
+        Names, shapes and dtypes of the trained variables, where the file does not tell.
+    trusted : bool
+        Whether HDF5 is parsed in this process: faster, and without limits on size and time; but a
+        damaged file may then crash or hang this process.
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    CheckpointError
+        The file is damaged or hostile, or of no known format. Nothing in it is ever executed.
+    MissingExtraError
+        A package that reads the format is not installed.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, numpy as np, fastrms
+    >>> optimizer = fastrms.RMSprop()
+    >>> optimizer.build({"w": np.ones(2)})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "run.h5"
+    ...     fastrms.save(path, optimizer)
+    ...     fastrms.load(path).variables
+    [Variable(name='w', shape=(2,), dtype='float64')]
+    """
+    source = Source(
+        Path(path),
+        None if dialect is None else get_dialect(dialect).name,
+        None if variables is None else _declared(variables),
+        trusted,
+    )
+    name = sniff(source.path)
+    try:
+        return module_of(name).read(source)  # type: ignore[no-any-return]
+    except CheckpointError as error:
+        raise CheckpointError(_located(path, error)) from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}).") from error
+
+
+def _located(path: Any, error: CheckpointError) -> str:
+    """Return an error's message with the file's name in front."""
+    return str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+
+
+def _declared(variables: Any) -> list[Variable]:
+    """Return what a caller says about the variables of a file."""
+    if not isinstance(variables, Mapping):
+        listed = list(variables)
+        if all(isinstance(v, Variable) for v in listed):
+            return listed
+        variables = listed
+    found = []
+    for i, (name, leaf) in enumerate(flatten(variables)):
+        array = np.asarray(leaf) if isinstance(leaf, list | int | float) else leaf
+        if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+            raise CheckpointError(
+                f"variables[{i}] is {type(leaf).__name__}; valid: arrays, or Variable(name, shape, "
+                "dtype)."
+            )
+        found.append(Variable(name or f"variable_{i}", tuple(array.shape), str(array.dtype)))
+    return found
+
+
+def save(
+    path: str | os.PathLike[str],
+    state: Any,
+    variables: Any = None,
+    *,
+    format: str | None = None,
+    template: str | os.PathLike[str] | None = None,
+    lossy: bool = False,
+) -> None:
+    """Write an optimizer's state to a file, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or path
+        The file; an older one there is replaced only when the new one is complete.
+    state : RMSprop or Checkpoint
+        What to write.
+    variables : list or (nested) dict of numpy.ndarray, optional
+        An optimizer's variables, to give them names.
+    format : str, optional
+        The format's name; by default the path's suffix, or the template's format, tells.
+    template : str or path, optional
+        A file of the real system: its model is kept, slots, counter and config are replaced.
+    lossy : bool
+        Whether what the format cannot hold is left out with a warning.
+
+    Raises
+    ------
+    CheckpointError
+        The format cannot hold something, the template is another model's, or the disk is full.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, fastrms
+    >>> optimizer = fastrms.RMSprop()
+    >>> optimizer.build([np.ones(2)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fastrms.save(os.path.join(folder, "run.keras"), optimizer)
+    ...     fastrms.load(os.path.join(folder, "run.keras")).format
+    'keras'
+    """
+    checkpoint = state if isinstance(state, Checkpoint) else _described(state, variables)
+    if isinstance(state, Checkpoint) and variables is not None:
+        raise CheckpointError("variables=... belongs to an optimizer; a checkpoint has its own.")
+    target, model = Path(path), None if template is None else Path(template)
+    if format is None:
+        format = format_of_suffix(target) if model is None else sniff(model)
+    module = module_of(format)
+    try:
+        lost = module.lost(checkpoint)
+        if lost and not lossy:
+            raise CheckpointError(
+                f"the format cannot hold {'; nor '.join(lost)}. Choose another format, or pass "
+                "lossy=True to leave that out."
+            )
+        module.write(target, checkpoint, model)
+    except CheckpointError as error:
+        raise CheckpointError(_located(path, error)) from error
+    if lost:
+        warnings.warn(f"{path}: left out {'; and '.join(lost)}.", PortingWarning, stacklevel=2)
+
+
+def _described(state: Any, variables: Any) -> Checkpoint:
+    """Return the checkpoint of an optimizer."""
+    if not hasattr(state, "checkpoint"):
+        raise CheckpointError(f"{state!r:.80} cannot be saved; valid: an RMSprop or a Checkpoint.")
+    return state.checkpoint(variables)  # type: ignore[no-any-return]

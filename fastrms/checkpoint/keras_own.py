@@ -1,0 +1,122 @@
+"""What files written here say beside Keras's own groups, and fitting a state to an existing file.
+
+The attribute `fastrms` of the root keeps what Keras's layouts have no place for: the variables'
+names and dtypes, and which of them have which slots. Keras does not look at it.
+"""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fastrms.checkpoint.document import Checkpoint, Variable, Writer
+from fastrms.checkpoint.jsons import parsed
+from fastrms.dialects import DIALECTS
+from fastrms.errors import CheckpointError
+
+_PART = 60000
+
+
+def put_own(attributes: Any, checkpoint: Checkpoint, groups: list[tuple[str, ...]]) -> None:
+    """Write the attribute, in numbered parts where it is long."""
+    own = {
+        "dialect": checkpoint.dialect,
+        "rule": checkpoint.rule,
+        "writer": list(checkpoint.writer),
+        "variables": [[v.name, list(v.shape), v.dtype] for v in checkpoint.variables],
+        "slots": {k: [a is not None for a in column] for k, column in checkpoint.slots.items()},
+        "groups": groups,
+        "weights": list(checkpoint.weights),
+    }
+    data = json.dumps(own).encode()
+    for number, first in enumerate(range(0, len(data), _PART)):
+        attributes[f"fastrms{number}"] = np.bytes_(data[first : first + _PART])
+
+
+def own_of(attributes: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the attribute's content, or None in files of others."""
+    parts: list[str] = []
+    while isinstance(part := attributes.get(f"fastrms{len(parts)}"), str):
+        parts.append(part)
+    return parsed("".join(parts), "the attribute fastrms") if parts else None
+
+
+def variables_of(own: dict[str, Any]) -> list[Variable]:
+    """Return the variables that the attribute names."""
+    found = own.get("variables")
+    if not isinstance(found, list):
+        raise _damaged()
+    result = []
+    for item in found:
+        match item:
+            case [str(name), list(shape), str(dtype)] if all(type(n) is int for n in shape):
+                result.append(Variable(name, tuple(shape), dtype))
+            case _:
+                raise _damaged()
+    return result
+
+
+def columns_of(own: dict[str, Any], arrays: list[Any]) -> dict[str, list[Any]]:
+    """Return slots as columns, from the arrays in the order of the attribute's slots."""
+    found, groups = own.get("slots"), own.get("groups")
+    if not isinstance(found, dict) or not isinstance(groups, list):
+        raise _damaged()
+    result: dict[str, list[Any]] = {}
+    rest = iter(arrays)
+    for group in groups:
+        columns = [found.get(slot) for slot in group]
+        if not all(isinstance(column, list) for column in columns):
+            raise _damaged()
+        filled = [
+            [next(rest, None) if f else None for f in row] for row in zip(*columns, strict=False)
+        ]
+        for k, slot in enumerate(group):
+            result[slot] = [row[k] for row in filled]
+    count = sum(array is not None for column in result.values() for array in column)
+    if count != len(arrays) or count != sum(map(sum, found.values())):
+        raise CheckpointError(
+            f"the file has {len(arrays)} slot arrays, but says of itself that it has others."
+        )
+    return {slot: result[slot] for slot in found}
+
+
+def writer_of(own: dict[str, Any]) -> Writer:
+    """Return who wrote the state first."""
+    match own.get("writer"):
+        case [str(system), str() | None as version, str() | None as backend]:
+            return Writer(system, version, backend)
+    raise _damaged()
+
+
+def _damaged() -> CheckpointError:
+    """Build the error of an attribute that does not say what it should."""
+    return CheckpointError("the attribute fastrms is damaged.")
+
+
+def plain(name: str) -> str:
+    """Return a variable's name without what systems put around it."""
+    return name.partition(":")[0]
+
+
+def aligned(checkpoint: Checkpoint, known: Checkpoint, where: str) -> Checkpoint:
+    """Return a checkpoint in the order and under the names of an existing file's variables."""
+    ours, theirs = checkpoint.variables, known.variables
+    names = [plain(v.name) for v in ours]
+    order = list(range(len(ours)))
+    if set(names) == {plain(v.name) for v in theirs} and len(ours) == len(theirs):
+        order = [names.index(plain(v.name)) for v in theirs]
+    if [ours[i].shape for i in order] != [v.shape for v in theirs]:
+        raise CheckpointError(
+            f"the template {where} trains {[(v.name, v.shape) for v in theirs][:8]}, the state is "
+            f"of {[(v.name, v.shape) for v in ours][:8]}; give a template of the same model."
+        )
+    if DIALECTS.get(known.dialect or "") is not DIALECTS.get(checkpoint.dialect or ""):
+        raise CheckpointError(
+            f"the template {where} is of the dialect {known.dialect!r}, the state of "
+            f"{checkpoint.dialect!r}; use checkpoint.convert({known.dialect!r}) first."
+        )
+    slots = {name: [column[i] for i in order] for name, column in checkpoint.slots.items()}
+    return replace(
+        checkpoint, variables=theirs, slots=slots, weights=known.weights, notes=[*checkpoint.notes]
+    )

@@ -1,0 +1,181 @@
+"""`.keras` of Keras 3 and tf.keras 2.12, and its directory form: a config beside the weights."""
+
+import json
+import os
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fastrms.checkpoint import keras_weights
+from fastrms.checkpoint.atomic import replacing
+from fastrms.checkpoint.document import Checkpoint
+from fastrms.checkpoint.hdf5_limits import FREE, RATIO
+from fastrms.checkpoint.isolation import read_tree, require_h5py
+from fastrms.checkpoint.jsons import parsed
+from fastrms.checkpoint.keras_entries import Found, config_of, lost_of, scaler_config
+from fastrms.checkpoint.keras_own import aligned
+from fastrms.checkpoint.registry import Source
+from fastrms.checkpoint.tables import System
+from fastrms.errors import CheckpointError
+
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+
+
+def read(source: Source) -> Checkpoint:
+    """Read a zipped `.keras`."""
+    with opened(source.path) as archive:
+        if WEIGHTS not in archive.namelist():
+            raise CheckpointError(f"the zip archive has no {WEIGHTS}: it is no .keras file.")
+        config = json_of(archive, CONFIG)
+        metadata = json_of(archive, METADATA)
+        number = os.memfd_create("weights")
+        try:
+            with archive.open(WEIGHTS) as member, open(number, "wb", closefd=False) as copy:
+                while part := member.read(1 << 20):
+                    copy.write(part)
+            tree = read_tree(f"/proc/self/fd/{number}", source.trusted)
+        except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"the member {WEIGHTS} is damaged ({error}).") from error
+        finally:
+            os.close(number)
+    return keras_weights.from_tree(tree, source, found_of("keras", config, metadata), config)
+
+
+def found_of(form: str, config: dict[str, Any], metadata: dict[str, Any]) -> Found:
+    """Return what config and metadata say."""
+    compiled = config.get("compile_config")
+    optimizer = compiled.get("optimizer") if isinstance(compiled, dict) else None
+    notes = []
+    if isinstance(optimizer, str):  # compiled by name, never built
+        optimizer = {"class_name": optimizer, "config": {}}
+    if not isinstance(optimizer, dict):
+        optimizer = None
+        notes.append("the config names no optimizer (Keras 3 loads such a file with a fresh one).")
+    version = metadata.get("keras_version")
+    version = version if isinstance(version, str) else None
+    module = str((optimizer or {}).get("module"))
+    backend = "torch" if ".torch." in module else None
+    return Found(form, [], optimizer, version, backend, notes=notes)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an archive whose members are all what they should be, or raise."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _require_honest(archive, path.stat().st_size)
+            yield archive
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        EOFError,
+        OverflowError,
+        RuntimeError,
+    ) as error:
+        raise CheckpointError(f"the zip archive is damaged ({error}).") from error
+
+
+def _require_honest(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse members that repeat, hide, lead elsewhere, overlap or expand beyond measure."""
+    names = archive.namelist()
+    if len(set(names)) != len(names):
+        raise CheckpointError("the zip archive has two members of one name; refused.")
+    if sum(member.compress_size for member in archive.infolist()) > size:
+        raise CheckpointError("the zip archive's members claim more bytes than it has; refused.")
+    for member in archive.infolist():
+        name = member.filename
+        problem = ""
+        if member.flag_bits & 1:
+            problem = "is encrypted"
+        elif stat.S_ISLNK(member.external_attr >> 16):
+            problem = "is a link"
+        elif name.startswith("/") or "\\" in name or ":" in name or ".." in name.split("/"):
+            problem = "leads out of the archive"
+        elif member.file_size > max(FREE, RATIO * member.compress_size):
+            problem = f"claims {member.file_size} bytes, but {member.compress_size} are stored"
+        if problem:
+            raise CheckpointError(f"the zip archive's member {name[:80]!r} {problem}; refused.")
+
+
+def json_of(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
+    """Return a member's JSON; an absent one is empty."""
+    if name not in archive.namelist():
+        return {}
+    if archive.getinfo(name).file_size > 64 << 20:
+        raise CheckpointError(f"the member {name} is larger than 64 MiB.")
+    return parsed(archive.read(name), name)
+
+
+def lost(checkpoint: Checkpoint) -> list[str]:
+    """Name what a `.keras` of the checkpoint's dialect cannot hold."""
+    return lost_of(checkpoint, keras_weights.own_system(checkpoint, ".keras"))
+
+
+def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> None:
+    """Write a `.keras`, or put the state into a copy of an existing one."""
+    require_h5py()
+    system = keras_weights.own_system(checkpoint, ".keras")
+    config, metadata = texts_of(checkpoint, system, {}, {})
+    with replacing(path) as file, tempfile.TemporaryFile(dir=path.parent) as weights:
+        if template is not None:
+            checkpoint = aligned(checkpoint, read(Source(template)), str(template))
+            with opened(template) as old:
+                texts = json_of(old, CONFIG), json_of(old, METADATA)
+                config, metadata = texts_of(checkpoint, system, *texts)
+                weights.write(old.read(WEIGHTS))
+        keras_weights.put_state(weights, checkpoint, system, template is None)
+        _pack(file, {METADATA: metadata, CONFIG: config}, weights)
+
+
+def texts_of(
+    checkpoint: Checkpoint, system: System, config: dict[str, Any], metadata: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a file's config with the optimizer in it, and its metadata or fresh ones."""
+    compiled = {**(config.get("compile_config") or {}), "optimizer": _optimizer(checkpoint, system)}
+    fresh = {"keras_version": _version(checkpoint, system), "date_saved": ""}
+    return {**config, "compile_config": compiled}, metadata or fresh
+
+
+def _version(checkpoint: Checkpoint, system: System) -> str:
+    """Return the version to write: the writer's own, if it wrote such files."""
+    same = checkpoint.writer.system == system.name and checkpoint.writer.version
+    return (same and checkpoint.writer.version) or system.typical
+
+
+def _optimizer(checkpoint: Checkpoint, system: System) -> dict[str, Any] | None:
+    """Return the optimizer's entry in `compile_config`."""
+    if checkpoint.rule == "none":
+        return None
+    optimizer = {
+        "module": system.module,
+        "class_name": checkpoint.rule,
+        "config": config_of(checkpoint, system),
+        "registered_name": None,
+    }
+    if checkpoint.loss_scale is None:
+        return optimizer
+    inner: dict[str, Any] = optimizer
+    if system.scaler_module != system.module:  # tf.keras writes the inner one as an .h5 has it
+        inner = {"class_name": system.prefix + checkpoint.rule, "config": optimizer["config"]}
+    config = scaler_config(checkpoint, inner)
+    scaler = {"module": system.scaler_module, "class_name": system.scaler, "config": config}
+    return {**optimizer, **scaler}
+
+
+def _pack(file: BinaryIO, texts: dict[str, Any], weights: Any) -> None:
+    """Write the three members as Keras does: stored, the weights last."""
+    with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
+        for name, content in texts.items():
+            archive.writestr(zipfile.ZipInfo(name), json.dumps(content))
+        weights.seek(0)
+        member = zipfile.ZipInfo(WEIGHTS)
+        member.file_size = os.fstat(weights.fileno()).st_size
+        with archive.open(member, "w") as target:
+            while part := weights.read(1 << 20):
+                target.write(part)

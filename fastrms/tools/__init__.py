@@ -1,0 +1,1 @@
+"""`fastrms inspect`, `fastrms convert` and `fastrms diff`: checkpoints on the command line."""
