@@ -435,3 +435,15 @@ def test_steps_of_a_subclass_are_refused_on_a_device() -> None:
 
     with pytest.raises(fastrms.VariableError, match="steps of a subclass's own"):
         Own().build([on_device(ONES)])
+
+
+def test_a_checkpoint_is_written_and_read_from_the_device(tmp_path: Any) -> None:
+    opt, live, moved = trained(centered=True)
+    fastrms.save(tmp_path / "run.npz", opt)
+    again = fastrms.RMSprop(momentum=0.9, centered=True)
+    again.build([on_device(np.asarray(v)) for v in live])
+    again.load(tmp_path / "run.npz")
+    assert battery.digest(again.get_weights()) == battery.digest(opt.get_weights())
+    opt.apply(moved)
+    again.apply(moved)
+    assert battery.digest(again.get_weights()) == battery.digest(opt.get_weights())
