@@ -155,7 +155,10 @@ def lies_on_device(value: Any) -> bool:
         return False
     ask = getattr(value, "__dlpack_device__", None)
     if callable(ask):
-        return int(ask()[0]) in (_CUDA, _MANAGED)
+        try:
+            return int(ask()[0]) in (_CUDA, _MANAGED)
+        except (BufferError, RuntimeError, ValueError):  # no memory of any kind: PyTorch's "meta"
+            return False
     return hasattr(type(value), "__cuda_array_interface__")
 
 
