@@ -177,8 +177,7 @@ def make_look(stamp: str) -> Function:
             words(desk[_EXPECTED]),
             words(desk[_ACCEPTED]),
         )
-        attention, rows = words(desk[_ATTENTION]), words(desk[_ROWS])
-        known = words(desk[_GIVEN])
+        attention, rows, known = words(desk[_ATTENTION]), words(desk[_ROWS]), words(desk[_GIVEN])
         patches, places, offsets = (
             words(desk[_PATCHES]),
             words(desk[_PATCH_ROWS]),

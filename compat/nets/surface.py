@@ -14,11 +14,16 @@ from .naming import GRADIENTS, NotProvided, adapted
 
 # Other paths of the same modules in old Keras.
 PATHS = {
-    "layers": ("layers.core", "layers.advanced_activations", "engine", "engine.topology"),
+    "layers": (
+        *("layers.core", "layers.advanced_activations", "engine", "engine.topology"),
+        *("layers.convolutional", "layers.merge", "layers.normalization", "layers.recurrent"),
+    ),
     "models": ("engine.training",),
     "utils": ("utils.np_utils",),
     "legacy": ("legacy.interfaces",),
 }
+# Modules of old Keras of which nothing is here: importing a name says so, by that name.
+ABSENT = ("applications", "datasets", "preprocessing", "regularizers")
 
 
 def to_categorical(y: Any, num_classes: int | None = None, nb_classes: int | None = None) -> Any:
@@ -68,6 +73,7 @@ def contents(generation: Generation) -> dict[str, dict[str, Any]]:
         "initializations": starts,
         "utils": {"to_categorical": to_categorical, "normalize": normalize},
         "legacy": {"legacy_get_updates_support": legacy_get_updates_support},
+        **{name: {} for name in ABSENT},
     }
 
 
@@ -78,7 +84,8 @@ def absent(module: str, known: list[str]) -> Callable[[str], Any]:
         if name.startswith("__"):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         raise NotProvided(
-            f"{module} does not provide {name!r}; provided: {', '.join(known)}. {GRADIENTS}"
+            f"{module} does not provide {name!r}; provided: {', '.join(known) or 'none of it'}. "
+            f"{GRADIENTS}"
         )
 
     return __getattr__

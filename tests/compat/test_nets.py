@@ -420,3 +420,14 @@ def test_wrong_weights_change_nothing(keras, weights, message):
         model.set_weights(weights)
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("package", ["keras1", "keras22", "tf_keras_v1"])
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("regularizers", "l2"), ("layers.recurrent", "LSTM"), ("datasets", "mnist")],
+)
+def test_a_module_without_a_counterpart_says_so(package, module, name):
+    found = importlib.import_module(f"fastrms.compat.{package}.{module}")
+    with pytest.raises(NotProvided, match=f"{module} does not provide '{name}'.*grads="):
+        getattr(found, name)
