@@ -172,7 +172,9 @@ class _Objects:
 
     def scale(self, parent: int, path: str, scale: str, counter: str) -> None:
         """Add the state of a loss scale."""
-        known = self.checkpoint.loss_scale or {}
+        known = {k: v for k, v in (self.checkpoint.loss_scale or {}).items() if v is not None}
+        if "initial_scale" in known:  # where no scale is known, the next run begins with it
+            known.setdefault("scale", known["initial_scale"])
         for name, word, kind in ((scale, "scale", "float32"), (counter, "counter", "int64")):
             if word in known:
                 number = self.child(parent, name)
