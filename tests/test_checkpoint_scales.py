@@ -72,7 +72,13 @@ def test_a_real_file_gives_back_the_whole_optimizer(name):
 )
 def test_an_optimizer_goes_through_every_format_with_a_place(dialect, file, tmp_path):
     optimizer, variables = trained(dialect)
-    fastrms.save(tmp_path / file, optimizer)
+    if file == "a.ckpt" and dialect != "tf-keras-v2":  # whose checkpoints have no momentum
+        with pytest.warns(
+            fastrms.PortingWarning, match=r"the hyperparameters \{'momentum': 0\.5\}"
+        ):
+            fastrms.save(tmp_path / file, optimizer, lossy=True)
+    else:
+        fastrms.save(tmp_path / file, optimizer)
     copies = [v.copy() for v in variables]
     hyper = {"dynamic_growth_steps": 3, "momentum": 0.5} if file == "a.ckpt" else {}
     again = fastrms.load(tmp_path / file).optimizer(copies, **hyper)
