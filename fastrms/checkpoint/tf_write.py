@@ -55,8 +55,9 @@ def _unheld(checkpoint: Checkpoint, row: Session | None, native: bool) -> list[s
     for key, value in checkpoint.config.items():
         name = "learning_rate" if key == "lr" else key
         argument = known.get(name)
-        idle = argument is None or argument.effect != "used" or name in ("name", "jit_compile")
-        idle = idle or (name.startswith("ema_") and not checkpoint.config.get("use_ema"))
+        if argument is None or argument.effect != "used" or name in ("name", "jit_compile"):
+            continue
+        idle = name.startswith("ema_") and not checkpoint.config.get("use_ema")
         if idle or value in (None, argument.default) or (name in held and name in numbers):
             continue
         if name not in held or not isinstance(value, bool):
