@@ -11,13 +11,14 @@ from fastrms import weights
 from fastrms.errors import StateError, VariableError
 from fastrms.layout import Count
 from fastrms.optimizer import RMSprop, numbered
+from fastrms.savable import SavableScale
 from fastrms.scaling import WRAPPED, require_dynamic, require_numbers, require_scalars, rules_of
 
 Array = NDArray[Any]
 
 
 @final
-class LossScaleOptimizer:
+class LossScaleOptimizer(SavableScale):
     """Scale a loss so that small gradients survive float16, and undo it in the step.
 
     A step with a NaN or infinite gradient changes no variable and no slot and halves the scale;

@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-from fastrms.checkpoint.rules import RULES
+from fastrms.checkpoint.rules import RULES, SCALERS
 from fastrms.errors import StateError
 from fastrms.portable import Array, Portable
 
@@ -84,7 +84,7 @@ class Savable(Portable):
         Warns
         -----
         PortingWarning
-            The file's hyperparameters differ from the optimizer's.
+            The file's hyperparameters differ from the optimizer's, or it holds a loss scale.
 
         Examples
         --------
@@ -100,7 +100,44 @@ class Savable(Portable):
         """
         from fastrms.checkpoint.files import load
         from fastrms.checkpoint.resuming import load_into
+        from fastrms.checkpoint.scales import unscaled
 
-        found = load(path, trusted=trusted)
+        found = unscaled(load(path, trusted=trusted))
         with self._core.lock:
             load_into(self._core, found, variables)
+
+
+class SavableScale:
+    """The part of a `LossScaleOptimizer` that meets files; that class is its one user."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Enter the class as the one that files with a loss scale come back as."""
+        super().__init_subclass__(**kwargs)
+        SCALERS.append(cls)
+
+    @property
+    def trainable_variables(self: Any) -> list[Array]:
+        """The arrays given to `build`, themselves and not copies."""
+        return self.inner_optimizer.trainable_variables  # type: ignore[no-any-return]
+
+    def checkpoint(self: Any, variables: Any = None) -> "Checkpoint":
+        """Return the inner optimizer's checkpoint with the scale; see `RMSprop.checkpoint`.
+
+        Examples
+        --------
+        >>> from fastrms import LossScaleOptimizer, RMSprop
+        >>> LossScaleOptimizer(RMSprop(), initial_scale=8.0).checkpoint().loss_scale["scale"]
+        8.0
+        """
+        from fastrms.checkpoint.scales import described
+
+        with self.inner_optimizer._core.lock:
+            return described(self.inner_optimizer.checkpoint(variables), self)  # type: ignore[no-any-return]
+
+    def load(
+        self, path: str | os.PathLike[str], variables: Any = None, trusted: bool = False
+    ) -> None:
+        """Load slots, counters and scale, all or nothing; see `RMSprop.load`."""
+        from fastrms.checkpoint.files import load_scaled
+
+        load_scaled(self, path, variables, trusted)

@@ -60,6 +60,16 @@ class Expected(NamedTuple):
         return found
 
 
+def gradients(recorded: list, optimizer, step: int) -> list:
+    """The recorded gradients of a step as `apply` takes them: of the scaled loss, if it is scaled.
+
+    Keras 3's were recorded scaled, those of tf.keras unscaled.
+    """
+    scale = getattr(optimizer, "dynamic_scale", 1.0) if optimizer.dialect != "keras-3" else 1.0
+    found = (np.ascontiguousarray(g[step]) for g in recorded)
+    return [g * g.dtype.type(scale) for g in found]
+
+
 @functools.cache
 def expected(name: str) -> Expected:
     """The truth about a sample, by system/configuration.format."""

@@ -539,3 +539,12 @@ def test_import_stays_cheap():
         "assert 'h5py' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_a_template_with_other_weights_is_told_of(suffix, tmp_path):
+    template = samples.folder() / f"k3-tf/dflt_mlp.{suffix}"
+    optimizer = fastrms.load(template).optimizer()
+    optimizer.trainable_variables[0][...] = 7
+    with pytest.warns(fastrms.PortingWarning, match="stay as they are: load the file"):
+        fastrms.save(tmp_path / f"a.{suffix}", optimizer, template=template)

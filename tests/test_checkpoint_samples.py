@@ -136,15 +136,13 @@ def continued(found, expected, mode, hyper):
     optimizer = found.optimizer(variables, **hyper)
     if mode == "live" and found.iterations is None and config_of(expected.meta).get("decay"):
         optimizer.iterations = int(expected.meta["iterations_live"])
-    scale = (found.loss_scale or {}).get("scale") or 1.0
     worst = 0.0
     for step in range(3):
         if row.decay is not None and row.decay.reciprocal and offsets[step] != offsets[0]:
             state = optimizer.checkpoint()
             optimizer = state.optimizer(variables, **{**hyper, "decay_offset": offsets[step]})
             optimizer.iterations = state.iterations
-        gradients = [g[step] / g.dtype.type(scale) for g in expected.split("grad")]
-        optimizer.apply([np.ascontiguousarray(g) for g in gradients])
+        optimizer.apply(samples.gradients(expected.split("grad"), optimizer, step))
         theirs = expected.split(f"{mode}/param")
         for ours, other in zip(variables, theirs, strict=True):
             worst = max(worst, float(np.max(abs(ours - other[step]) / (abs(other[step]) + 1e-3))))

@@ -124,6 +124,38 @@ def test_convert_says_when_the_file_does_not_hold_what_was_written(tmp_path, cap
     assert re.search(r"velocity of \S+: 12 of 12 values differ", error)
 
 
+@pytest.mark.parametrize("name", ["out.npz", "out.ckpt"])
+def test_convert_replaces_an_older_file_only_by_one_that_holds(name, tmp_path, capsys, monkeypatch):
+    target = tmp_path / name
+    assert run("convert", sample("tf210/mom_mlp.ckpt"), target) == 0
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    real = commands.load
+
+    def damaged(path, **options):
+        found = real(path, **options)
+        if tmp_path in Path(path).parents:
+            found.slots["velocity"][0] = np.nextafter(found.slots["velocity"][0], np.float32(9))
+        return found
+
+    monkeypatch.setattr(commands, "load", damaged)
+    capsys.readouterr()
+    assert run("convert", sample("tf210/cmom_emb.ckpt"), target, "--force") == 1
+    assert "the older one was left as it was" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_refused_replacement_names_the_file_that_was_asked_for(tmp_path, capsys):
+    pytest.importorskip("h5py")
+    target = tmp_path / "a.h5"
+    target.write_bytes(b"old")
+    assert run("convert", sample("tf210/lso_mlp.ckpt"), target, "--force") == 2
+    assert f"convert: {target}: the format cannot hold" in capsys.readouterr().err
+    assert target.read_bytes() == b"old"
+    assert run("convert", sample("tf210/lso_mlp.ckpt"), target, "--force", "--lossy") == 0
+    assert capsys.readouterr().err.count("left out") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
+
+
 def test_convert_refuses_a_loss_unless_it_is_asked_for(tmp_path, capsys):
     pytest.importorskip("h5py")
     source, target = sample("tf210/lso_mlp.ckpt"), tmp_path / "a.h5"

@@ -29,6 +29,7 @@ def converted(checkpoint: Any, dialect: str, lossy: bool) -> Any:
         return checkpoint
     values = _values(checkpoint, old)
     report: list[str] = []
+    loss_scale = _loss_scale(checkpoint.loss_scale, old, new, report, lossy)
     rates = _rates(checkpoint, values, old, new, report, lossy)
     slots = _slots(checkpoint, values, new, report, lossy)
     _scale_momentum(slots, values, (old, new), report, lossy)
@@ -43,6 +44,7 @@ def converted(checkpoint: Any, dialect: str, lossy: bool) -> Any:
         dialect=new.name,
         config=config,
         slots=slots,
+        loss_scale=loss_scale,
         notes=notes + [f"{MARK}{old.name} to {new.name}: {sentence}" for sentence in report],
     )
 
@@ -85,6 +87,21 @@ def _slots(
         slots["momentum"] = zeros
         report.append("a momentum slot of zeros was added, as the system always has one.")
     return {name: slots[name] for name in order if name in slots}
+
+
+def _loss_scale(state: Any, old: Dialect, new: Dialect, report: list[str], lossy: bool) -> Any:
+    """Return the state of a loss scale, if the new dialect has such."""
+    if state is None:
+        return None
+    if new.loss_scale is None:
+        _refused(f"{new.name} has no loss scale ({state})", lossy, report)
+        return None
+    if state.get("dynamic") is False and not new.loss_scale.fixed:
+        _refused(f"{new.name} has no loss scale that stays (dynamic=False)", lossy, report)
+        return {k: v for k, v in state.items() if k != "dynamic"}
+    if old.loss_scale != new.loss_scale:
+        report.append("a step that the loss scale skips counts otherwise, or its floor differs.")
+    return state
 
 
 def _acting(values: Mapping[str, Any], new: Dialect) -> dict[str, Any]:

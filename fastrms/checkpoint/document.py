@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fastrms.checkpoint.converting import MARK, converted
 from fastrms.checkpoint.health import suspicions
 from fastrms.checkpoint.resuming import optimizer_of
+from fastrms.checkpoint.scales import require_scale
 from fastrms.dialects import DIALECTS
 from fastrms.errors import CheckpointError
 
@@ -58,7 +59,7 @@ class Checkpoint:
         of `variables`, None where a variable has none. bfloat16 arrives as float32.
     loss_scale : dict or None
         The state of a LossScaleOptimizer: ``scale``, ``counter``, ``growth_steps`` and
-        ``initial_scale``, those that are known.
+        ``initial_scale``, those that are known; ``dynamic`` is False for a scale that stays.
     weights : dict of str to numpy.ndarray
         The model's weights by name, trained or not.
     notes : list of str
@@ -89,6 +90,7 @@ class Checkpoint:
         _check_slots(self)
         require_plain(self.config, "config")
         require_plain(self.loss_scale or {}, "loss_scale")
+        require_scale(self.loss_scale)
         if self.dialect is not None and self.dialect not in DIALECTS:
             raise CheckpointError(
                 f"unknown dialect {self.dialect!r}; valid: {', '.join(DIALECTS)}, or None."
@@ -118,11 +120,13 @@ class Checkpoint:
         dialect : str, optional
             Another dialect to go on in: `convert` is used.
         **hyper
-            Hyperparameters that the file lacks, or that take the place of the file's.
+            Hyperparameters that the file lacks, or that take the place of the file's; for a file
+            with a loss scale also `initial_scale`, `dynamic_growth_steps` and `dynamic`.
 
         Returns
         -------
-        fastrms.RMSprop
+        fastrms.RMSprop or fastrms.LossScaleOptimizer
+            The latter, with scale and counter, around the RMSprop of a file with a loss scale.
 
         Raises
         ------

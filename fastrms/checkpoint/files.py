@@ -10,6 +10,8 @@ import numpy as np
 
 from fastrms.checkpoint.document import Checkpoint, Variable
 from fastrms.checkpoint.registry import Source, format_of_suffix, module_of, sniff
+from fastrms.checkpoint.resuming import load_into
+from fastrms.checkpoint.scales import require_fitting, resume
 from fastrms.dialects import get_dialect
 from fastrms.errors import CheckpointError, PortingWarning
 from fastrms.variables import flatten
@@ -108,7 +110,7 @@ def save(
     ----------
     path : str or path
         The file; an older one there is replaced only when the new one is complete.
-    state : RMSprop or Checkpoint
+    state : RMSprop, LossScaleOptimizer or Checkpoint
         What to write.
     variables : list or (nested) dict of numpy.ndarray, optional
         An optimizer's variables, to give them names.
@@ -155,8 +157,20 @@ def save(
         warnings.warn(f"{path}: left out {'; and '.join(lost)}.", PortingWarning, stacklevel=2)
 
 
+def load_scaled(scaler: Any, path: Any, variables: Any, trusted: bool) -> None:
+    """Load a file into a LossScaleOptimizer and its inner optimizer, all or nothing."""
+    found, core = load(path, trusted=trusted), scaler.inner_optimizer._core
+    with core.lock:
+        require_fitting(scaler, found)
+        load_into(core, found, variables)
+        resume(scaler, found)
+
+
 def _described(state: Any, variables: Any) -> Checkpoint:
     """Return the checkpoint of an optimizer."""
     if not hasattr(state, "checkpoint"):
-        raise CheckpointError(f"{state!r:.80} cannot be saved; valid: an RMSprop or a Checkpoint.")
+        raise CheckpointError(
+            f"{state!r:.80} cannot be saved; valid: an RMSprop, a LossScaleOptimizer "
+            "or a Checkpoint."
+        )
     return state.checkpoint(variables)  # type: ignore[no-any-return]

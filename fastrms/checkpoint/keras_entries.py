@@ -151,8 +151,10 @@ def scaler_config(checkpoint: Checkpoint, inner: dict[str, Any]) -> dict[str, An
     """Return the config of a LossScaleOptimizer around an optimizer's."""
     state = checkpoint.loss_scale or {}
     initial, growth = state.get("initial_scale"), state.get("growth_steps")
+    fixed = state.get("dynamic") is False
     return {
         "inner_optimizer": inner,
+        **({"dynamic": False} if fixed else {}),
         "initial_scale": 2.0**15 if initial is None else initial,
-        "dynamic_growth_steps": 2000 if growth is None else growth,
+        "dynamic_growth_steps": 2000 if growth is None and not fixed else growth,
     }

@@ -5,6 +5,7 @@ names and dtypes, and which of them have which slots. Keras does not look at it.
 """
 
 import json
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from fastrms.checkpoint.document import Checkpoint, Variable, Writer
 from fastrms.checkpoint.jsons import parsed
 from fastrms.dialects import DIALECTS
-from fastrms.errors import CheckpointError
+from fastrms.errors import CheckpointError, PortingWarning
 
 _PART = 60000
 
@@ -117,6 +118,17 @@ def aligned(checkpoint: Checkpoint, known: Checkpoint, where: str) -> Checkpoint
             f"{checkpoint.dialect!r}; use checkpoint.convert({known.dialect!r}) first."
         )
     slots = {name: [column[i] for i in order] for name, column in checkpoint.slots.items()}
+    trained = [checkpoint.weights.get(ours[i].name) for i in order]
+    kept = [known.weights.get(v.name) for v in theirs]
+    pairs = zip(trained, kept, strict=True)
+    if any(a is not None and b is not None and not np.array_equal(a, b) for a, b in pairs):
+        warnings.warn(
+            f"the model weights in {where} are not those that the state was trained with, and stay "
+            "as they are: load the file written, and set the model's trainable weights to the "
+            "arrays of checkpoint.weights.",
+            PortingWarning,
+            stacklevel=5,
+        )
     return replace(
         checkpoint, variables=theirs, slots=slots, weights=known.weights, notes=[*checkpoint.notes]
     )

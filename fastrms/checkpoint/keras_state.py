@@ -70,14 +70,16 @@ def _scalars(found: Found, system: System, rule: str, config: Any, scaler: Any) 
         result.loss_scale = {
             "growth_steps": scaler.get("dynamic_growth_steps"),
             "initial_scale": scaler.get("initial_scale"),
+            **({"dynamic": False} if scaler.get("dynamic") is False else {}),
         }
         if modern and len(entries) > 4:
             result.loss_scale |= {"counter": _counter(entries[2]), "scale": float(entries[3].array)}
             del entries[:4]
         else:
-            found.notes.append(
-                "no loss scale: such files never hold it; it restarts at initial_scale."
-            )
+            if "dynamic" not in result.loss_scale:
+                found.notes.append(
+                    "no loss scale: such files never hold it; it restarts at initial_scale."
+                )
     counts = rule not in ("RMSprop", "none") or not system.dialect
     counts = counts or "iterations" in DIALECTS[system.dialect].weights.order
     if entries and counts and entries[0].array.size == 1 and entries[0].dtype != "bfloat16":

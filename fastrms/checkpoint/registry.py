@@ -15,9 +15,9 @@ import importlib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from fastrms.checkpoint.document import Checkpoint, Variable
+from fastrms.checkpoint.document import Variable
 from fastrms.errors import CheckpointError
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -34,19 +34,6 @@ class Source:
     dialect: str | None = None
     variables: list[Variable] | None = None
     trusted: bool = False
-
-
-class Reader(Protocol):
-    """What a format's module offers."""
-
-    def read(self, source: Source) -> Checkpoint:
-        """Read a checkpoint."""
-
-    def write(self, path: Path, checkpoint: Checkpoint, template: Path | None = None) -> None:
-        """Write a checkpoint."""
-
-    def lost(self, checkpoint: Checkpoint) -> list[str]:
-        """Name what the format cannot hold."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fastrms.checkpoint.health import suspicions
 from fastrms.checkpoint.rules import RULES
+from fastrms.checkpoint.scales import given_of, scaled
 from fastrms.dialects import DIALECTS, Dialect, get_dialect
 from fastrms.errors import ArgumentError, CheckpointError, PortingWarning
 from fastrms.exclusion import undecayed
@@ -126,6 +127,7 @@ def optimizer_of(checkpoint: Any, variables: Any, dialect: Any, hyper: dict[str,
     row = get_dialect(dialect if bare else checkpoint.dialect)
     arguments = arguments_of(checkpoint, row)
     hyper = {k: v for k, v in hyper.items() if k not in _IDLE}
+    given = given_of(checkpoint, hyper)
     if {"learning_rate", "lr"} & hyper.keys():
         arguments = {k: v for k, v in arguments.items() if k not in ("learning_rate", "lr")}
     if checkpoint.writer.backend == "theano" and row.decay is not None:
@@ -139,7 +141,8 @@ def optimizer_of(checkpoint: Any, variables: Any, dialect: Any, hyper: dict[str,
     match = matched(checkpoint, _own(checkpoint) if variables is None else variables)
     optimizer.build(match.tree)
     install(optimizer._core, checkpoint, match.indices, optimizer._core.stepper)
-    return optimizer
+    state = checkpoint.loss_scale
+    return optimizer if state is None else scaled(optimizer, state, given)
 
 
 def _own(checkpoint: Any) -> dict[str, Array]:
@@ -165,6 +168,8 @@ def load_into(core: Core, checkpoint: Any, variables: Any) -> None:
         known = collect(variables)
         stepper = Stepper(row, core.settings, known, undecayed(core.excluded, known))
         stepper.create_slots(list(range(len(known.arrays))))
+        if core.scaling is not None:
+            stepper.scale_by(*core.scaling)
         install(core, checkpoint, match.indices, stepper)
         core.stepper = stepper
         return

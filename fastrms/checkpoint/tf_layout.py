@@ -109,8 +109,9 @@ def arranged(layout: Layout, given: list[Variable] | None) -> Layout:
         return layout
     known = [v.name for v in layout.variables]
     names = [v.name for v in given]
-    by_name = set(names) == set(known)
-    order = [known.index(name) for name in names] if by_name else list(range(len(known)))
+    plain = [[name.removesuffix(":0") for name in n] for n in (names, known)]
+    by_name = set(plain[0]) == set(plain[1])
+    order = [plain[1].index(name) for name in plain[0]] if by_name else list(range(len(known)))
     shapes = [layout.variables[i].shape for i in order]
     if shapes != [tuple(v.shape) for v in given]:
         raise CheckpointError(

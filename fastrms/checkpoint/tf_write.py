@@ -42,7 +42,29 @@ def lost(checkpoint: Checkpoint) -> list[str]:
         found.append("loss_scale: a Saver's file of this dialect has no place for it.")
     if row and set(checkpoint.slots) - {"velocity"}:
         found.append(f"slots {sorted(set(checkpoint.slots) - {'velocity'})}: the dialect has none.")
-    return found
+    return found + _unheld(checkpoint, row, native)
+
+
+def _unheld(checkpoint: Checkpoint, row: Session | None, native: bool) -> list[str]:
+    """Name the hyperparameters that are not the default and have no place in such a file."""
+    held = {"learning_rate"} | (set(row.scalars) if row is not None else set())
+    held |= {"decay", "rho", "momentum"} if checkpoint.dialect in _SLOTTED else set()
+    held |= {"centered", "use_ema", "gradient_accumulation_steps"}  # the slots tell
+    numbers, found = plain_config(checkpoint.config), {}
+    known = DIALECTS[str(checkpoint.dialect)].arguments if checkpoint.rule == "RMSprop" else {}
+    for key, value in checkpoint.config.items():
+        name = "learning_rate" if key == "lr" else key
+        argument = known.get(name)
+        if argument is None or argument.effect != "used" or name in ("name", "jit_compile"):
+            continue
+        idle = name.startswith("ema_") and not checkpoint.config.get("use_ema")
+        if idle or value in (None, argument.default) or (name in held and name in numbers):
+            continue
+        if name not in held or not isinstance(value, bool):
+            found[key] = value
+    if native:
+        found.pop("momentum", None)
+    return [f"the hyperparameters {found}: a TensorFlow checkpoint has none"] if found else []
 
 
 def _session(dialect: str | None) -> Session | None:
@@ -172,7 +194,9 @@ class _Objects:
 
     def scale(self, parent: int, path: str, scale: str, counter: str) -> None:
         """Add the state of a loss scale."""
-        known = self.checkpoint.loss_scale or {}
+        known = {k: v for k, v in (self.checkpoint.loss_scale or {}).items() if v is not None}
+        if "initial_scale" in known:  # where no scale is known, the next run begins with it
+            known.setdefault("scale", known["initial_scale"])
         for name, word, kind in ((scale, "scale", "float32"), (counter, "counter", "int64")):
             if word in known:
                 number = self.child(parent, name)

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from fastrms.checkpoint.document import Checkpoint
 from fastrms.checkpoint.files import load, save
 from fastrms.checkpoint.registry import format_of_suffix
-from fastrms.errors import FastrmsError
+from fastrms.errors import CheckpointError, FastrmsError
 from fastrms.tools.facts import differences, inspected
 from fastrms.tools.printing import progress, table
 
@@ -117,11 +118,14 @@ def _convert(options: argparse.Namespace) -> int:
             checkpoint = _loaded(options.file, options.dialect)
         else:
             checkpoint = checkpoint.convert(options.dialect, lossy=options.lossy)
-    save(target, checkpoint, template=options.template, format=kind, lossy=options.lossy)
-    again = load(target, dialect=checkpoint.dialect, variables=checkpoint.variables or None)
-    found = differences(checkpoint, again, moved=True)
+    found = _rehearsed(target, kind, checkpoint, options) if taken else []
+    kept = bool(found) and not options.lossy
+    found = found if kept else _written(target, kind, checkpoint, options)
     if found and not options.lossy:
-        print(f"fastrms convert: {target} does not hold what was written:", file=sys.stderr)
+        untouched = "; the older one was left as it was" if kept else ""
+        print(
+            f"fastrms convert: {target} does not hold what was written{untouched}:", file=sys.stderr
+        )
         print("\n".join(f"  {line}" for line in found), file=sys.stderr)
         return DIFFERENT
     for line in [*checkpoint.report, *(f"left out: {line}" for line in found)]:
@@ -132,6 +136,29 @@ def _convert(options: argparse.Namespace) -> int:
         f"with {slots}, iterations {checkpoint.iterations}; read again and bit-equal."
     )
     return DONE
+
+
+def _written(
+    target: Path, kind: str, checkpoint: Checkpoint, options: argparse.Namespace
+) -> list[str]:
+    """Write a checkpoint, read it again, and say what differs."""
+    save(target, checkpoint, template=options.template, format=kind, lossy=options.lossy)
+    again = load(target, dialect=checkpoint.dialect, variables=checkpoint.variables or None)
+    return differences(checkpoint, again, moved=True)
+
+
+def _rehearsed(
+    target: Path, kind: str, checkpoint: Checkpoint, options: argparse.Namespace
+) -> list[str]:
+    """Do the same beside an older file, which only a new one that holds may replace."""
+    with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as folder:
+        aside = Path(folder) / target.name
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the real run says it again
+                return _written(aside, kind, checkpoint, options)
+        except CheckpointError as error:
+            raise CheckpointError(str(error).replace(str(aside), str(target))) from error
 
 
 def _diff(options: argparse.Namespace) -> int:
