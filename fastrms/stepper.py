@@ -37,7 +37,7 @@ class Stepper:
         self, row: Dialect, settings: Settings, variables: Variables, undecayed: frozenset[int]
     ) -> None:
         self.row, self.settings, self.variables = row, settings, variables
-        self.constraints = constraints.acting(row, variables)
+        self.constraints, self._unsettled = constraints.acting(row, variables), False
         self.state = State(variables, row.velocity_start)
         self.shop = Workshop(row, settings, variables, self.state, undecayed)
         self.counter = np.zeros(len(Count), np.uint64)
@@ -131,8 +131,10 @@ class Stepper:
         self._replaced = bool(aside)
         if self.variables.sources and self.variables.moved() is not None:
             self.require_unchanged()
-        if self.variables.constrained_anew():
+        if self.variables.constrained_anew() or self._unsettled:
+            self._unsettled = True  # one that is refused is refused again by the next step
             self.constraints = constraints.acting(self.row, self.variables)
+            self._unsettled = False
         if self.constraints:
             with constraints.undone_on_error(self):
                 self._carry_out(mode, gradients, given, aside)
