@@ -1,5 +1,6 @@
 """`Variable`: a named array that NumPy treats as one, and that `minimize` can differentiate by."""
 
+import copy
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -282,6 +283,9 @@ class Variable(Operand):
         return f"<Variable {about}, value={shown}>"
 
     __hash__ = object.__hash__
+
+    def __copy__(self) -> "Variable":
+        return copy.deepcopy(self)  # as of an array: the copy keeps its values when this one moves
 
     def __reduce__(self) -> Any:
         about = (self._name, self._path, self.trainable, self._constraint, self._overwrites)
