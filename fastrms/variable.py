@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastrms.errors import GradientError, VariableError
+from fastrms.errors import VariableError
 from fastrms.operand import Operand, bare, marks, standing
 from fastrms.sources import copied, is_source, view_of
 
@@ -246,12 +246,10 @@ class Variable(Operand):
             )
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
-        if standing.boxes is not None and id(self) in standing.boxes:
-            raise GradientError(
-                f"variable {self.path!r} was made an array inside a loss, which loses its "
-                "derivative; use NumPy's functions on the variable, np.stack instead of np.array."
-            )
-        return np.array(self.value, dtype=dtype, copy=copy)
+        value = self.value  # inside a loss differentiated by it, one that refuses and says where
+        if not isinstance(value, np.ndarray):
+            value.__array__()
+        return np.array(value, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         out = kwargs.get("out", ())
