@@ -53,7 +53,10 @@ def serialize(optimizer: Any) -> dict[str, Any]:
                 f"{name}={value!r} is a function, which cannot be serialized; valid: a number or a "
                 "fastrms.schedules.LearningRateSchedule."
             )
-    return written(optimizer, config)
+    form = written(optimizer, config)
+    if isinstance(optimizer, LossScaleOptimizer):
+        form["class_name"] = optimizer._rules.class_name
+    return form
 
 
 def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:

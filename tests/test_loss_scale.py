@@ -607,3 +607,5 @@ def test_what_tensorflow_wrote_is_read_with_its_dialect_and_runs_the_kernels() -
     expected = json.loads(json.dumps(WRITTEN["config"]["inner_optimizer"]))
     del expected["config"]["jit_compile"]
     assert {**inner["config"], "learning_rate": 0.01} == expected["config"]
+    # TensorFlow 2.12.0 read this; under the name LossScaleOptimizer it raised a TypeError.
+    assert fastrms.serialize(optimizer)["class_name"] == WRITTEN["class_name"]
