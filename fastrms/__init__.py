@@ -7,6 +7,7 @@ from fastrms.dialects import DIALECTS as DIALECTS
 from fastrms.dialects import Dialect as Dialect
 from fastrms.errors import ArgumentError as ArgumentError
 from fastrms.errors import CheckpointError as CheckpointError
+from fastrms.errors import DeviceError as DeviceError
 from fastrms.errors import DialectError as DialectError
 from fastrms.errors import FastrmsError as FastrmsError
 from fastrms.errors import GradientError as GradientError

@@ -47,6 +47,7 @@ class Settings:
     decay_offset: int = 0
     jit_compile: bool = True
     mesh: None = None
+    slot_dtype: str | None = None
 
 
 def _valid(argument: Argument, kind: str) -> str:
@@ -152,6 +153,16 @@ def _decay_offset(row: Dialect, value: Any) -> int:
     return int(value)
 
 
+def _slot_dtype(value: Any) -> str | None:
+    """Check `slot_dtype`, which every dialect takes and no mirrored system has."""
+    if value is not None and value != "float32":
+        raise ArgumentError(
+            f"slot_dtype={value!r} is not valid; valid: 'float32', for the state and arithmetic of "
+            "16-bit variables, or None for the variable's dtype. Leave it out otherwise."
+        )
+    return None if value is None else "float32"
+
+
 def _engine(value: Any) -> bool:
     """Check `jit_compile`, which every dialect has: both engines give the same bits."""
     if not isinstance(value, bool | np.bool_):
@@ -198,7 +209,7 @@ def settle(row: Dialect, given: Mapping[str, Any]) -> Settings:
         for name, argument in row.arguments.items()
         if argument.effect == "used" and name != "lr"
     }
-    offset, compiled = row.decay.offset if row.decay is not None else 0, True
+    offset, compiled, slots = row.decay.offset if row.decay is not None else 0, True, None
     for name, value in given.items():
         if isinstance(value, Default):
             continue
@@ -206,11 +217,13 @@ def settle(row: Dialect, given: Mapping[str, Any]) -> Settings:
             compiled = _engine(value)
         elif name == "decay_offset":
             offset = _decay_offset(row, value)
+        elif name == "slot_dtype":
+            slots = _slot_dtype(value)
         elif _accepted(row, name, value):
             values["learning_rate" if name == "lr" else name] = _looked_at(row, name, value, given)
     if values.get("learning_rate") is None:
         raise _refuse(row, "learning_rate", None, "a number or a callable")
-    settings = Settings(decay_offset=offset, jit_compile=compiled)
+    settings = Settings(decay_offset=offset, jit_compile=compiled, slot_dtype=slots)
     for name, value in values.items():
         setattr(settings, name, value)
     settings.decay = settings.decay or 0.0

@@ -47,13 +47,8 @@ def _png(text: str) -> Path:
     return path
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line, or exit with code 2 and a message."""
-    parser = argparse.ArgumentParser(
-        prog="fastrms", description="RMSprop for NumPy arrays.", allow_abbrev=False
-    )
-    parser.add_argument("--version", action="version", version=f"fastrms {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+def _add_commands(commands: Any) -> None:
+    """Describe the commands and their options."""
     demo = commands.add_parser(
         "demo",
         help="train on handwritten digits, stop, resume in a new process, compare the bits",
@@ -76,17 +71,39 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="passes over the training images (default: %(default)s)",
     )
-    parsers = {"demo": demo, **_file_commands(commands)}
+    demo.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="where to train: NumPy on the host, or CuPy on a GPU (default: %(default)s)",
+    )
+    commands.add_parser(
+        "info",
+        help="print versions, threads, cache and GPUs",
+        description="Prints versions, processor, threads, cache and GPUs, or why none can be used.",
+        allow_abbrev=False,
+    )
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line, or exit with code 2 and a message."""
+    parser = argparse.ArgumentParser(
+        prog="fastrms", description="RMSprop for NumPy arrays.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"fastrms {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_commands(commands)
+    _file_commands(commands)
     options, unknown = parser.parse_known_args(arguments)
     # argparse would name neither the command's own options nor, without a command, the word.
     if unknown:
-        parsers.get(options.command, parser).error(f"unknown: {' '.join(unknown)}")
+        (commands.choices.get(options.command, parser)).error(f"unknown: {' '.join(unknown)}")
     if options.command is None:
         parser.error(f"COMMAND is missing (choose from {', '.join(commands.choices)})")
     return options
 
 
-def _file_commands(commands: Any) -> dict[str, argparse.ArgumentParser]:
+def _file_commands(commands: Any) -> None:
     """Add the commands on checkpoints."""
     inspect = commands.add_parser(
         "inspect",
@@ -126,10 +143,9 @@ def _file_commands(commands: Any) -> dict[str, argparse.ArgumentParser]:
             metavar="D",
             help="whose file it is, where the file does not tell",
         )
-    return {"inspect": inspect, "convert": convert, "diff": diff}
 
 
-def _demo(epochs: int, out: Path) -> int:
+def _demo(epochs: int, out: Path, device: str) -> int:
     """Run the demo if its extra is installed."""
     missing = [name for name in ("rich", "matplotlib") if find_spec(name) is None]
     if missing:
@@ -140,8 +156,12 @@ def _demo(epochs: int, out: Path) -> int:
         )
         return 2
     from fastrms.demo.command import run_demo
+    from fastrms.demo.device import obstacle
 
-    return run_demo(epochs, out)
+    if problem := obstacle(device):
+        print(f"fastrms demo: cannot train on {device}: {problem}", file=sys.stderr)
+        return 2
+    return run_demo(epochs, out, device)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -160,8 +180,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parse(arguments)
     try:
+        if options.command == "info":
+            from fastrms.info import report
+
+            print(report())
+            return 0
         if options.command == "demo":
-            return _demo(options.epochs, options.out)
+            return _demo(options.epochs, options.out, options.device)
         from fastrms.tools.commands import run
 
         return run(options)

@@ -15,7 +15,7 @@ LANES, TILE = 32, 1024
 BLOCK, AHEAD, LINE_BYTES = 64, 256, 64
 
 
-def _flushed(builder: Any, value: Any, width: int) -> Any:
+def flushed(builder: Any, value: Any, width: int) -> Any:
     """Emit a subnormal number's replacement by a zero of its sign."""
     exponent, sign = (0xFF << 23, 1 << 31) if width == 32 else (0x7FF << 52, 1 << 63)
     integer = ir.IntType(width)
@@ -36,8 +36,8 @@ def fit(typingctx, value, variant):  # type: ignore[no-untyped-def]
             for i, name in enumerate(Variant._fields)
             if name in ("flush", "half")
         }
-        flushed = _flushed(builder, number, value.bitwidth)
-        result = builder.select(flags["flush"], flushed, number)
+        cleared = flushed(builder, number, value.bitwidth)
+        result = builder.select(flags["flush"], cleared, number)
         if value.bitwidth == 32 and halves_in_hardware():
             half = builder.fpext(builder.fptrunc(number, ir.HalfType()), number.type)
             result = builder.select(flags["half"], half, result)

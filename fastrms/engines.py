@@ -31,7 +31,7 @@ def pairs_of(shop: Workshop, items: list[Item]) -> dict[int, tuple[Any, Any]]:
             sums[item.index] = total
             continue
         gradient = reference.condition(
-            item.arrays["gradient"],
+            item.arrays["gradient"].astype(hyper.one.dtype, copy=False),
             item.arrays.get("gradient_accumulator"),
             clip,
             hyper,
@@ -56,10 +56,12 @@ def results_of(shop: Workshop, item: Item, clip: tuple[Any, Any]) -> list[tuple[
     if item.row_size:
         return _row_results(shop, item, clip) if arrays["variable"].size else []
     hyper = shop.numbers[arrays["variable"].dtype].hyper
-    variable, partial = arrays["variable"], arrays.get("gradient_accumulator")
+    partial, wide = arrays.get("gradient_accumulator"), hyper.one.dtype
+    variable: Any = arrays["variable"].astype(wide, copy=False)
     results: list[tuple[Array, Any]] = []
     if variant.update or variant.accumulate:
         given = np.zeros_like(variable) if variant.absent else arrays["gradient"]
+        given = given.astype(wide, copy=False)
         gradient = reference.condition(given, partial, clip, hyper, variant)
     if partial is not None and (variant.accumulate or variant.accumulated):
         results.append((partial, gradient if variant.accumulate else np.zeros_like(partial)))
@@ -151,8 +153,14 @@ class ReferencePlan:
         return all(g.finite if isinstance(g, Rows) else np.isfinite(g).all() for g in given)
 
 
-def compiled_plan() -> Any:
-    """Import what needs Numba's compiler when it is needed: it costs a third of its import."""
-    from fastrms.plan import Plan
+def kind_of_plan(on_device: bool, compiled: bool) -> Any:
+    """Return the class of the engine; what compiles is imported when it is needed."""
+    if on_device:
+        from fastrms.cuda.plan import DevicePlan
 
-    return Plan
+        return DevicePlan
+    if compiled:
+        from fastrms.plan import Plan
+
+        return Plan
+    return ReferencePlan

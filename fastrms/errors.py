@@ -28,6 +28,10 @@ class StateError(FastrmsError, ValueError):
     """Saved weights or other state do not fit this optimizer."""
 
 
+class DeviceError(FastrmsError, RuntimeError):
+    """A GPU, its driver or the packages that reach it are missing, or refused what was asked."""
+
+
 class PortingWarning(UserWarning):
     """Something has no effect, or another effect, than code written for an old system expects."""
 

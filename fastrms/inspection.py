@@ -82,6 +82,8 @@ def _field(typingctx, instance, offset):  # type: ignore[no-untyped-def]
 
 
 _FIRST = int(Fact.FIRST)
+# Constants of their type: each conversion in compiled code is a call to be resolved.
+_LOW, _SEEN, _ALIGNED = np.uint64(0xFFFFFFFF), np.uint64(WATCHED), np.uint64(ALIGNED)
 _WAS_TYPE = int(Fact.TYPE)
 _WAS_DATA = int(Fact.DATA)
 _WAS_NDIM = int(Fact.NDIM)
@@ -96,16 +98,16 @@ _WAS_OWNER_SIZE = int(Fact.OWNER_SIZE)
 @njit(**compiling.INNER)
 def _unchanged(instance, facts, first):  # type: ignore[no-untyped-def]
     """Tell whether a variable still is the array that was recorded."""
-    ndim = _field(instance, NDIM) & np.uint64(0xFFFFFFFF)
+    ndim = _field(instance, NDIM) & _LOW
     same = _field(instance, TYPE) == facts[first + _WAS_TYPE] and ndim == facts[first + _WAS_NDIM]
     same = same and _field(instance, DATA) == facts[first + _WAS_DATA]
     same = same and _field(instance, DESCR) == facts[first + _WAS_DESCR]
-    if not same or (_field(instance, FLAGS) & np.uint64(WATCHED)) != facts[first + _WAS_FLAGS]:
+    if not same or (_field(instance, FLAGS) & _SEEN) != facts[first + _WAS_FLAGS]:
         return False
     owner = facts[first + _WAS_OWNER]
     if owner != 0:
         lengths, size = words(_field(owner, SHAPE)), np.uint64(1)
-        for k in range(np.int64(_field(owner, NDIM) & np.uint64(0xFFFFFFFF))):
+        for k in range(np.int64(_field(owner, NDIM) & _LOW)):
             size *= lengths[k]
         if (
             _field(owner, DATA) != facts[first + _WAS_OWNER_DATA]
@@ -128,9 +130,9 @@ def _matches(instance, array_type, facts, first):  # type: ignore[no-untyped-def
     if _field(instance, TYPE) != array_type or _field(instance, DESCR) != facts[first + _WAS_DESCR]:
         return False
     flags = _field(instance, FLAGS)
-    if flags & np.uint64(ALIGNED) == 0 or flags & facts[first + _WAS_ORDER] == 0:
+    if flags & _ALIGNED == 0 or flags & facts[first + _WAS_ORDER] == 0:
         return False
-    ndim = _field(instance, NDIM) & np.uint64(0xFFFFFFFF)
+    ndim = _field(instance, NDIM) & _LOW
     if ndim != facts[first + _WAS_NDIM]:
         return False
     lengths = words(_field(instance, SHAPE))
@@ -157,13 +159,6 @@ def _apart(data, instance, ndim, facts, first, desk):  # type: ignore[no-untyped
         else:
             high = middle
     return low == np.int64(desk[_EXTENTS]) or starts[low] >= data + size
-
-
-@njit(**compiling.INNER)
-def _named(variables, i, array, given):  # type: ignore[no-untyped-def]
-    """Tell whether a list names a variable: by its array, or by what the user passed for it."""
-    passed = words(_field(variables, ITEMS))[i]
-    return passed in (array, given)
 
 
 def make_look(stamp: str) -> Function:
@@ -195,8 +190,11 @@ def make_look(stamp: str) -> Function:
             first = i * np.int64(desk[_FACT_WIDTH])
             if not _unchanged(facts[first], facts, first):
                 return -1 - i
-            if variables != 0 and not _named(variables, i, facts[first], known[i]):
-                return -1 - i
+            if variables != 0:
+                # By its array, or by what the user passed for it.
+                passed = words(_field(variables, ITEMS))[i]
+                if passed != facts[first] and passed != known[i]:
+                    return -1 - i
             instance = given[i]
             if instance == desk[_NONE] and expected[i] == 0:
                 continue

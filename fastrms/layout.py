@@ -101,6 +101,8 @@ def layout_is_known() -> bool:
 
 def facts_of(array: NDArray[Any], order: int) -> list[int]:
     """Return what is recorded of a variable, in the order of `Fact`."""
+    if not isinstance(array, np.ndarray):
+        return array.facts()  # of an array on a device
     flags = array.flags
     watched = C_ORDER * flags.c_contiguous | F_ORDER * flags.f_contiguous
     watched |= ALIGNED * flags.aligned | WRITEABLE * flags.writeable

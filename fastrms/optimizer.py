@@ -94,7 +94,8 @@ class RMSprop(Subclassing, Differentiation, Tracking, Surface, Savable):
     jit_compile : bool
         Whether compiled kernels carry out steps, or NumPy: slower, with the same bits.
     **kwargs
-        ``decay``, ``decay_offset``, ``lr`` and ``mesh``, where the dialect has them.
+        ``decay``, ``decay_offset``, ``lr`` and ``mesh``, where the dialect has them;
+        ``slot_dtype="float32"`` keeps the state of 16-bit variables, and computes, in float32.
 
     Raises
     ------
@@ -196,7 +197,7 @@ class RMSprop(Subclassing, Differentiation, Tracking, Surface, Savable):
                 stepper.scale_by(*self._core.scaling)
             self._core.stepper = stepper
 
-    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+    def apply(self, grads: Any, trainable_variables: Any = None, *, stream: Any = None) -> None:
         """Update the variables in place by one step.
 
         Parameters
@@ -207,6 +208,8 @@ class RMSprop(Subclassing, Differentiation, Tracking, Surface, Savable):
         trainable_variables : list or (nested) dict of numpy.ndarray, optional
             The variables, all or some, in any order; by default those of `build`. On the first
             step this builds the optimizer.
+        stream : int or stream object, optional
+            Where a step on a GPU is queued; by default where the gradients' library works.
 
         Raises
         ------
@@ -231,7 +234,7 @@ class RMSprop(Subclassing, Differentiation, Tracking, Surface, Savable):
             fresh, known = core.stepper is None, len(core.own)
             try:
                 core.refusal = _STEPPING
-                self._step(grads, trainable_variables, base)
+                self._step(grads, trainable_variables, base, stream)
                 fresh = False
             finally:
                 core.refusal = ""
@@ -239,13 +242,13 @@ class RMSprop(Subclassing, Differentiation, Tracking, Surface, Savable):
                     core.stepper = None  # a refused first step builds nothing
                     del core.own[known:]
 
-    def _step(self, grads: Any, variables: Any, base: Any) -> None:
+    def _step(self, grads: Any, variables: Any, base: Any, stream: Any) -> None:
         """Pair gradients and variables; take one step with them."""
         plain = variables is None or type(variables) is list
         if type(grads) is not list or not plain:
             grads, variables = as_trees(grads, variables)
             grads, variables = paired(grads, variables, self._known(variables).variables)
-        self._known(variables).step(grads, variables, base)
+        self._known(variables).step(grads, variables, base, stream)
 
     def _known(self, variables: Any) -> Stepper:
         """Return the stepper, built on the first step if need be."""
@@ -259,13 +262,13 @@ class RMSprop(Subclassing, Differentiation, Tracking, Surface, Savable):
             )
         return self._core.stepper
 
-    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Array]]) -> int:
+    def apply_gradients(self, grads_and_vars: Iterable[Any], *, stream: Any = None) -> int:
         """Update variables from pairs of gradient and variable.
 
         Parameters
         ----------
         grads_and_vars : iterable of (gradient, variable)
-            As for `apply`.
+            As for `apply`, and so is `stream`.
 
         Returns
         -------
@@ -282,7 +285,8 @@ class RMSprop(Subclassing, Differentiation, Tracking, Surface, Savable):
         pairs = list(grads_and_vars)
         if not pairs:
             raise VariableError("no (gradient, variable) pairs were given; give at least one.")
-        self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
+        gradients, variables = [g for g, _ in pairs], [v for _, v in pairs]
+        self.apply(gradients, variables, stream=stream)
         return self.iterations
 
     def __repr__(self) -> str:

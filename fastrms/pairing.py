@@ -69,12 +69,12 @@ def paired(grads: Any, variables: Any, known: Variables | None) -> tuple[list[An
 
 def as_trees(gradients: Any, variables: Any) -> tuple[Any, Any]:
     """Return trees that can be walked twice: iterators become lists."""
-    if not isinstance(gradients, Iterable):
+    if not (isinstance(gradients, Iterable) or is_one(gradients)):
         raise GradientError(
             f"the gradients are {describe(gradients)}; valid: a list or a dictionary with one "
             "gradient (or None) per variable; pass [gradient] for one."
         )
-    if not isinstance(variables, Iterable | None):
+    if not (isinstance(variables, Iterable | None) or is_one(variables)):
         raise VariableError(
             f"the variables are {describe(variables)}; valid: a list or a dictionary of arrays, "
             "or None for those of build(); pass [variable] for one."

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import ctypes.util
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -40,7 +39,9 @@ condition, advance, update, average, clip_pair = make_rule(
 @functools.cache
 def _libm() -> Any:
     """Return the C library that holds the floating-point environment."""
-    return ctypes.CDLL(ctypes.util.find_library("m") or "libm.so.6")
+    from ctypes.util import find_library  # imports the module that starts processes
+
+    return ctypes.CDLL(find_library("m") or "libm.so.6")
 
 
 @contextlib.contextmanager

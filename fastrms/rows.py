@@ -25,6 +25,15 @@ def read(shop: Workshop, index: int, value: Any) -> Array | Rows:
         return value
     if not isinstance(value, IndexedSlices):
         return shop.as_array(index, value)
+    variable = shop.variables.arrays[index]
+    wide = shop.state.computed(variable.dtype) != variable.dtype
+    if wide or not isinstance(variable, np.ndarray):
+        where = "with slot_dtype" if wide else "on a GPU"
+        raise GradientError(
+            f"the gradient of variable {shop.variables.label(index)} is IndexedSlices, which a "
+            f"step {where} does not take; valid: an array of the variable's shape in its memory. "
+            "Nothing was changed."
+        )
     whole = bool(shop.settings.gradient_accumulation_steps)
     return dense(shop, index, value) if whole else prepared(shop, index, value)
 

@@ -1,7 +1,7 @@
 """The RMSprop rule, written once: NumPy evaluates it, Numba compiles it for CPU and CUDA.
 
 `velocity` is Keras 3's word for the running mean of the squared gradient. `fit` rounds a result to
-what the target stores after each operation: float16, or zero for a subnormal number.
+what the target stores after each operation: float16, bfloat16, or zero for a subnormal number.
 """
 
 from collections.abc import Callable
@@ -40,6 +40,7 @@ class Variant(NamedTuple):
     squares_given: bool = False
     flush: bool = False
     half: bool = False
+    brain: bool = False
 
 
 CONDITIONING = slice(Variant._fields.index("accumulate"), Variant._fields.index("absent"))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastrms.cuda import arrays as device
 from fastrms.variables import Variables
 
 Array = NDArray[Any]
@@ -32,6 +33,7 @@ class State:
 
     variables: Variables
     velocity_start: float
+    slot_dtype: str | None = None  # of 16-bit variables
     slots: dict[tuple[str, int], Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -39,18 +41,30 @@ class State:
         self.shapes: list[tuple[int, ...]] = [a.shape for a in arrays]
         self._columns = [a.flags.f_contiguous and not a.flags.c_contiguous for a in arrays]
 
+    def computed(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """Return the dtype of the slots of a variable, in which its step is computed."""
+        wide = self.slot_dtype is not None and dtype.itemsize == 2
+        return np.dtype(self.slot_dtype) if wide else dtype
+
+    def _zeros(self, size: int, dtype: np.dtype[Any]) -> Array:
+        """Return zeros where the variables lie."""
+        first = self.variables.arrays[0]
+        if isinstance(first, np.ndarray):
+            return aligned(size, dtype)
+        return device.zeros(size, dtype, first.place)
+
     def create(self, names: list[str], indices: list[int]) -> None:
         """Add the slots that do not exist yet, in arenas, slot by slot."""
         missing = [(n, i) for n in names for i in indices if (n, i) not in self.slots]
         arrays = self.variables.arrays
         needed: dict[np.dtype[Any], int] = {}
         for _, i in missing:
-            dtype = arrays[i].dtype
+            dtype = self.computed(arrays[i].dtype)
             needed[dtype] = needed.get(dtype, 0) + _padded(arrays[i].size, dtype.itemsize)
-        arenas = {dtype: aligned(size, dtype) for dtype, size in needed.items()}
+        arenas = {dtype: self._zeros(size, dtype) for dtype, size in needed.items()}
         used = dict.fromkeys(needed, 0)
         for name, i in missing:
-            dtype, size = arrays[i].dtype, arrays[i].size
+            dtype, size = self.computed(arrays[i].dtype), arrays[i].size
             first = used[dtype]
             used[dtype] += _padded(size, dtype.itemsize)
             slot = arenas[dtype][first : first + size]

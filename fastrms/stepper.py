@@ -1,7 +1,7 @@
 """From the arguments of `apply` to one carried-out step: all checks first, then one call."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numba import config
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from fastrms import constraints, rows
 from fastrms.arguments import Settings
+from fastrms.cuda import arrays as device
 from fastrms.dialects.fields import Dialect
-from fastrms.engines import ReferencePlan, compiled_plan
+from fastrms.engines import kind_of_plan
 from fastrms.errors import GradientError, VariableError
 from fastrms.layout import Count, facts_of, halves_in_hardware, layout_is_known
 from fastrms.overwriting import set_aside
@@ -23,10 +24,7 @@ from fastrms.variables import Variables, describe, order_of
 from fastrms.work import ACCUMULATE, CLEAR, IDLE, UPDATE, Item, Workshop
 
 Array = NDArray[Any]
-if TYPE_CHECKING:
-    from fastrms.plan import Plan
-
-AnyPlan: TypeAlias = "Plan | ReferencePlan"
+AnyPlan: TypeAlias = Any  # Plan, ReferencePlan or DevicePlan: the engines share a surface
 _MOST_PLANS = 16
 
 
@@ -37,8 +35,8 @@ class Stepper:
         self, row: Dialect, settings: Settings, variables: Variables, undecayed: frozenset[int]
     ) -> None:
         self.row, self.settings, self.variables = row, settings, variables
-        self.constraints, self._unsettled = constraints.acting(row, variables), False
-        self.state = State(variables, row.velocity_start)
+        self.constraints = constraints.acting(row, variables)
+        self.state = State(variables, row.velocity_start, settings.slot_dtype)
         self.shop = Workshop(row, settings, variables, self.state, undecayed)
         self.counter = np.zeros(len(Count), np.uint64)
         self.counter[Count.ADDED] = row.counts == "every step" or settings.decay > 0
@@ -51,13 +49,17 @@ class Stepper:
         self.last_rate: float | None = None  # what a schedule gave the last step
         self._scheduled: float | None = None  # what it gives the coming one
         half = any(dtype == np.float16 for dtype in self.dtypes)
-        self._compiled = not config.DISABLE_JIT and (halves_in_hardware() or not half)
+        wide = any(self.state.computed(d) != d for d in self.dtypes)  # the NumPy engine's
+        self._compiled = not (config.DISABLE_JIT or wide) and (halves_in_hardware() or not half)
         self._compiled = self._compiled and settings.jit_compile
-        self._swift = layout_is_known() and self._compiled
+        self._on_device = not isinstance(variables.arrays[0], np.ndarray)
+        device.require_plain(variables.arrays[0], self.constraints)
+        self._swift = self._on_device or (layout_is_known() and self._compiled)
         self.engine: Callable[..., AnyPlan] | None = None  # a subclass's own way to carry out steps
 
     def hand_over(self, engine: Callable[..., AnyPlan]) -> None:
         """Let another engine carry out all steps, and look at every array through Python."""
+        device.require_plain(self.variables.arrays[0], True, "steps of a subclass's own")
         self.engine, self._compiled, self._swift = engine, False, False
 
     @property
@@ -106,10 +108,14 @@ class Stepper:
             for i in fresh:
                 self.state.shaped("average", i)[...] = self.variables.arrays[i]
 
-    def step(self, gradients: list[Any], given: list[Any] | None, base: Any) -> None:
+    def step(
+        self, gradients: list[Any], given: list[Any] | None, base: Any, stream: Any = None
+    ) -> None:
         """Check everything, then carry out one step."""
         # Lists of our own: other threads may replace gradients in theirs while kernels read them.
         gradients, given = gradients[:], None if given is None else given[:]
+        if self._on_device or stream is not None:
+            device.choose_stream(self.variables.arrays[0], gradients, stream)
         steps, mode = self.settings.gradient_accumulation_steps, UPDATE
         if steps and (self.calls + 1) % steps:
             mode = ACCUMULATE
@@ -131,10 +137,8 @@ class Stepper:
         self._replaced = bool(aside)
         if self.variables.sources and self.variables.moved() is not None:
             self.require_unchanged()
-        if self.variables.constrained_anew() or self._unsettled:
-            self._unsettled = True  # one that is refused is refused again by the next step
+        if self.variables.constrained_anew():
             self.constraints = constraints.acting(self.row, self.variables)
-            self._unsettled = False
         if self.constraints:
             with constraints.undone_on_error(self):
                 self._carry_out(mode, gradients, given, aside)
@@ -263,8 +267,8 @@ class Stepper:
         try:
             self.create_slots([i for i, p in enumerate(present) if p])
             phases = self._phases(mode, present)
-            kind = self.engine or (compiled_plan() if self._compiled else ReferencePlan)
-            plan = kind(self.shop, phases, present, self.counter)
+            kind = self.engine or kind_of_plan(self._on_device, self._compiled)
+            plan: AnyPlan = kind(self.shop, phases, present, self.counter)
         except BaseException:
             self.forget_slots(set(self.state.slots) - known)
             raise

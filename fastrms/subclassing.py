@@ -128,7 +128,8 @@ class Subclassing:
         stepper = self._core.stepper
         assert stepper is not None, "an optimizer that knows a variable is built"
         shop, array = stepper.shop, stepper.variables.arrays[index]
-        stepper.require_unchanged()
+        if not self._core.refusal:  # a step under way has looked at all variables
+            stepper.require_unchanged()
         value = shop.as_array(index, gradient).astype(array.dtype)
         stepper.create_slots([index])
         variant = shop.variant(index, UPDATE)._replace(**_UNCONDITIONED)

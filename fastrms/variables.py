@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastrms.cuda import arrays as device
+from fastrms.cuda.protocols import lies_on_device
 from fastrms.errors import VariableError
 from fastrms.layout import C_ORDER, F_ORDER
 from fastrms.operand import marks
@@ -31,16 +33,18 @@ def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str | None, Any]]:
 
 def _holds_arrays(items: Sequence[Any]) -> bool:
     """Tell a list of arrays from a gradient written as a list of numbers."""
-    return any(isinstance(item, np.ndarray | Mapping) or is_source(item) for item in items)
+    return any(isinstance(item, Mapping) or is_one(item) for item in items)
 
 
 def is_one(tree: Any) -> bool:
     """Tell whether a tree of variables or gradients is a lone leaf that could be walked through."""
-    return isinstance(tree, np.ndarray) or is_source(tree)
+    return isinstance(tree, np.ndarray) or is_source(tree) or lies_on_device(tree)
 
 
 def array_of(leaf: Any, name: str) -> Array:
     """Return the array to update in place for a leaf of the tree of variables, or raise."""
+    if lies_on_device(leaf):
+        return device.variable(leaf, name)  # type: ignore[return-value]
     if isinstance(leaf, Variable):
         leaf = leaf._array  # not .value: that is another thing inside a loss
     elif is_source(leaf):
@@ -70,6 +74,8 @@ def key_of(array: Array) -> tuple[int, tuple[int, ...], tuple[int, ...], str]:
 
 def require_variable(array: Any, name: str) -> Array:
     """Return an array that can be updated in place, or raise."""
+    if lies_on_device(array):
+        return device.variable(array, name)  # type: ignore[return-value]
     problem = None
     if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
         problem = f"is {describe(array)}; valid: a NumPy array of float16, float32 or float64"
@@ -109,8 +115,23 @@ def _repeats_exactly(array: Array) -> bool:
 
 def extent(array: Array) -> tuple[int, int]:
     """Return the first and one past the last byte address of an array."""
+    if not isinstance(array, np.ndarray):
+        return array.extent()
     low, high = np.lib.array_utils.byte_bounds(array)
     return int(low), int(high)
+
+
+def meets(one: Array, other: Array) -> bool:
+    """Tell whether the extents of two arrays overlap."""
+    (low, high), (start, end) = extent(one), extent(other)
+    return low < end and start < high
+
+
+def shares(one: Array, other: Array) -> bool:
+    """Tell whether two arrays whose extents overlap share an element."""
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return bool(np.shares_memory(one, other))
+    return isinstance(one, np.ndarray) == isinstance(other, np.ndarray)  # on a device: one piece
 
 
 def require_apart(arrays: Sequence[Array], names: Sequence[str]) -> None:
@@ -120,7 +141,7 @@ def require_apart(arrays: Sequence[Array], names: Sequence[str]) -> None:
     for (low, high), i in order:
         reach = [(end, k) for end, k in reach if end > low]
         for _, k in reach:
-            if arrays[i] is arrays[k] or np.shares_memory(arrays[i], arrays[k]):
+            if arrays[i] is arrays[k] or shares(arrays[i], arrays[k]):
                 first, second = sorted((i, k))
                 raise VariableError(
                     f"variables {names[first]} and {names[second]} share elements; each number "
@@ -148,7 +169,11 @@ class Variables:
         self.given = self.given or self.arrays
         self.by_id = {id(a): i for given in (self.arrays, self.given) for i, a in enumerate(given)}
         own = (np.ndarray, Variable)
-        self.sources = [i for i, given in enumerate(self.given) if not isinstance(given, own)]
+        self.sources = [
+            i
+            for i, (array, given) in enumerate(zip(self.arrays, self.given, strict=True))
+            if isinstance(array, np.ndarray) and not isinstance(given, own)
+        ]
         self._seen, self._heard, self._overwritten = -1, -1, list[int]()
         self.by_key = {key_of(a): i for i, a in enumerate(self.arrays) if a.size}
 
@@ -171,11 +196,17 @@ class Variables:
         self.constraints = {**kept, **own}
         return self.constraints != before
 
+    def forget_constraints(self) -> None:
+        """Let `constrained_anew` find all constraints again."""
+        self.constraints, self._heard = {}, -1
+
     def index(self, array: Any) -> int | None:
         """Return which variable an array is: by identity, else by its buffer."""
         found = self.by_id.get(id(array))
         if found is not None and (self.arrays[found] is array or self.given[found] is array):
             return found
+        if lies_on_device(array):
+            return self.by_key.get(device.key_of(array))
         if is_source(array):
             try:
                 array = view_of(array)
@@ -218,6 +249,7 @@ def collect(tree: Any) -> Variables:
         )
     shown = [repr(n) if named else str(i) for i, n in enumerate(names)]
     arrays = [array_of(leaf, s) for (_, leaf), s in zip(leaves, shown, strict=True)]
+    device.require_one_place(arrays)
     require_apart(arrays, shown)
     asked = [getattr(leaf, "constraint", None) for _, leaf in leaves]
     constraints = {i: found for i, found in enumerate(asked) if found is not None}

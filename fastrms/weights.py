@@ -93,7 +93,7 @@ def signed(core: Core, values: list[Array]) -> list[Array]:
     """Return copies with the signs of the mirrored system: from its weights to ours and back."""
     negated = core.row.weights.negated
     pairs = zip(layout(core), values, strict=True)
-    return [-value if name in negated else np.array(value) for (name, _), value in pairs]
+    return [np.array(-np.asarray(v) if name in negated else v) for (name, _), v in pairs]
 
 
 def names(core: Core) -> list[str]:
@@ -167,7 +167,7 @@ def _set(core: Core, expected: Any, current: list[Array], fresh: list[Array]) ->
     for (_, index), old, new in zip(expected, current, fresh, strict=True):
         if index is not None:
             with np.errstate(over="ignore", under="ignore"):
-                np.copyto(old, new, casting="unsafe")
+                old[...] = new
 
 
 def moved(stepper: Stepper, variables: Variables) -> Stepper:
@@ -225,6 +225,8 @@ def config(core: Core) -> dict[str, Any]:
         result[name if key.startswith("?") else key] = value
     if row.decay is not None and settings.decay_offset != row.decay.offset:
         result["decay_offset"] = settings.decay_offset
+    if settings.slot_dtype is not None:
+        result["slot_dtype"] = settings.slot_dtype
     if row.named_in_config:
         result["dialect"] = row.name
     return result
@@ -250,6 +252,7 @@ def pickled(core: Core) -> dict[str, Any]:
     arguments["jit_compile"] = core.settings.jit_compile
     if core.row.decay is not None:
         arguments["decay_offset"] = core.settings.decay_offset
+    arguments["slot_dtype"] = core.settings.slot_dtype
     state: dict[str, Any] = {
         "config": {**arguments, "dialect": core.row.name},
         "calls": stepper.calls if stepper else core.calls_before_build,

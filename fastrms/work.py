@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.arguments import Settings
+from fastrms.cuda import arrays as device
+from fastrms.cuda.protocols import lies_on_device
 from fastrms.dialects.fields import Dialect
 from fastrms.errors import GradientError
 from fastrms.hyper import Numbers, bounds
@@ -15,7 +17,7 @@ from fastrms.layout import HARDWARE_FLUSH
 from fastrms.rule import EACH, GLOBAL, LEAVE_BELOW, Variant
 from fastrms.sources import is_source, view_of
 from fastrms.state import State, aligned
-from fastrms.variables import Variables, describe, extent, flat, is_strided
+from fastrms.variables import Variables, describe, extent, flat, is_strided, meets, shares
 
 Array = NDArray[Any]
 UPDATE, ACCUMULATE, IDLE, CLEAR = "update", "accumulate", "idle", "clear"
@@ -52,7 +54,9 @@ class Workshop:
     def __post_init__(self) -> None:
         for i, array in enumerate(self.variables.arrays):
             if array.dtype not in self.numbers:
-                self.numbers[array.dtype] = Numbers(self.row, self.settings, array.dtype)
+                self.numbers[array.dtype] = Numbers(
+                    self.row, self.settings, self.state.computed(array.dtype)
+                )
             if is_strided(array):
                 self.stand_ins[i] = aligned(array.size, array.dtype)
         self.acting = bounds(self.row, self.settings)
@@ -107,9 +111,12 @@ class Workshop:
 
     def target(self, index: int) -> Variant:
         """Return the choices that a variable's dtype makes, and none besides."""
-        half = self.variables.arrays[index].dtype == np.float16
-        soft = self.row.flushes_subnormals and not HARDWARE_FLUSH
-        return Variant(update=False, half=half, flush=soft and not half)
+        array = self.variables.arrays[index]
+        computed = self.state.computed(array.dtype)
+        half, brain = computed == np.float16, computed.name == "bfloat16"
+        hardware = HARDWARE_FLUSH and isinstance(array, np.ndarray)
+        soft = self.row.flushes_subnormals and not hardware
+        return Variant(update=False, half=half, brain=brain, flush=soft and not half)
 
     def before_norm(self, index: int) -> Variant:
         """Return the conditioning that a gradient has had when its norm is taken."""
@@ -180,6 +187,8 @@ class Workshop:
         variable = self.variables.arrays[index]
         array = self.as_array(index, value)
         self._require_apart(index, array)
+        if not isinstance(variable, np.ndarray):
+            return array
         plain = array.dtype == variable.dtype and array.dtype.isnative and array.flags.aligned
         contiguous = array.flags.c_contiguous and variable.flags.c_contiguous
         contiguous |= array.flags.f_contiguous and variable.flags.f_contiguous
@@ -197,6 +206,13 @@ class Workshop:
     def as_array(self, index: int, value: Any) -> Array:
         """Return a gradient as an array of its variable's shape."""
         label, variable = self.variables.label(index), self.variables.arrays[index]
+        if not isinstance(variable, np.ndarray):
+            return device.gradient(label, variable, value)
+        if lies_on_device(value):
+            raise GradientError(
+                f"the gradient of variable {label} is on a GPU ({type(value).__name__}), the "
+                "variable in the host's memory; valid: a NumPy array. Copy it to the host first."
+            )
         array: Array = value
         if not isinstance(value, np.ndarray | np.generic):
             array = self._converted(label, value, variable)
@@ -206,7 +222,7 @@ class Workshop:
                 f"heed; valid: an array of shape {variable.shape}. Use .filled(0), for example."
             )
         array = np.asarray(array)
-        if array.dtype.kind != "f":
+        if array.dtype.kind != "f" and array.dtype != variable.dtype:
             raise GradientError(
                 f"the gradient of variable {label} has dtype {array.dtype}; valid: float16, "
                 "float32 or float64. Convert it with .astype."
@@ -257,7 +273,7 @@ class Workshop:
             return
         arrays = [*self.variables.arrays, *self.state.slots.values()]
         for k, other in enumerate(arrays):
-            if np.may_share_memory(array, other) and np.shares_memory(array, other):
+            if meets(array, other) and shares(array, other):
                 what = self.variables.label(k) if k < len(self.variables.arrays) else "a slot"
                 raise GradientError(
                     f"the gradient of variable {self.variables.label(index)} shares memory with "

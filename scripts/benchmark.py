@@ -2,6 +2,7 @@
 
 `python scripts/benchmark.py` takes about an hour with all peers (`pip install -e '.[bench]'`);
 `--quick` shows in seconds that it works, with small arrays whose numbers mean nothing.
+`--device cuda` measures on a GPU instead.
 """
 
 import argparse
@@ -35,6 +36,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=5, help="fresh processes per row")
     parser.add_argument("--peer-processes", type=int, help="the same for rows against peers")
     parser.add_argument("--rounds", type=int, default=15, help="alternating rounds per process")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what is measured")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -68,12 +70,27 @@ def measure(plan: Plan, groups: set[str], peers: int, asked: bool) -> tuple[list
     return rows, session.stream_lines(plan) if "limit" in groups else []
 
 
+def on_device(quick: bool, rounds: int) -> int:
+    """Run the benchmark of the GPU, which has rows, bars and a yardstick of its own."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tree, installed or not
+    from fastrms import cuda
+
+    if not cuda.is_available():
+        print(f"no GPU can be used: {cuda.reason()}", file=sys.stderr)
+        return 2
+    from benchmarking import device
+
+    return device.run(quick, rounds)
+
+
 def main(arguments: list[str]) -> int:
     """Run the benchmark."""
     chosen = parse(arguments)
     if chosen.worker:
         serve(chosen.worker, chosen.threads)
         return 0
+    if chosen.device == "cuda":
+        return on_device(chosen.quick, chosen.rounds)
     groups, before = set(chosen.only or session.GROUPS), load()
     with tempfile.TemporaryDirectory(prefix="fastrms-benchmark-") as caches:
         processes, rounds = (1, 3) if chosen.quick else (chosen.processes, chosen.rounds)

@@ -56,7 +56,7 @@ def test_the_package_runs_as_a_module() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "COMMAND is missing (choose from demo, inspect, convert, diff)"),
+        ([], "COMMAND is missing (choose from demo, info, inspect, convert, diff)"),
         (["train"], "invalid choice: 'train'"),
         (["--wat"], "unknown: --wat"),
         (["demo", "--epoch", "3"], "unknown: --epoch 3"),
@@ -92,9 +92,25 @@ def test_wrong_use_says_what_and_what_is_valid(
 def test_an_interrupt_ends_with_130(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(epochs: int, out: Path) -> int:
+    def interrupt(epochs: int, out: Path, device: str) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "_demo", interrupt)
     assert cli.main(["demo", "--out", str(tmp_path / "curve.png")]) == 130
     assert capsys.readouterr().err == "fastrms: interrupted\n"
+
+
+def test_info_prints_versions_threads_cache_and_gpus(capsys):
+    assert cli.main(["info"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["fastrms"] == fastrms.__version__
+    assert lines["threads"] == str(fastrms.get_num_threads())
+    assert set(lines) >= {"Python", "numpy", "numba", "numba-cuda", "processor", "cache", "GPU"}
+    assert fastrms.cuda.is_available() or lines["GPU"].startswith("none: ")
+
+
+def test_info_takes_nothing_else(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["info", "--all"])
+    assert stop.value.code == 2
+    assert "unknown: --all" in capsys.readouterr().err

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from fastrms import cli
 from fastrms.demo import command, network, processes, report, training
 from fastrms.demo.digits import PATH, load_digits
 from fastrms.demo.state import differences, load_state, save_state
@@ -257,3 +259,35 @@ def test_differences_sees_values_that_compare_equal() -> None:
     }
     assert differences(first, second) == ["gone", "new", "sign", "type"]
     assert differences({"nan": np.array(np.nan)}, {"nan": np.array(np.nan)}) == []
+
+
+def test_a_gpu_that_is_not_there_is_named(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("fastrms.cuda.reason", lambda: "numba-cuda is not installed")
+    arguments = ["demo", "--device", "cuda", "--out", str(tmp_path / "curve.png")]
+    assert cli.main(arguments) == 2
+    assert "cannot train on cuda: numba-cuda is not installed" in capsys.readouterr().err
+
+
+def test_training_on_a_device_is_the_same_code(monkeypatch):
+    """A CuPy made of NumPy: every array has to come through `asarray` and leave through `get`."""
+    moved = []
+
+    class Moved(np.ndarray):
+        def get(self):
+            return np.array(self)
+
+    def asarray(array):
+        moved.append(array.shape)
+        return np.array(array).view(Moved)
+
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(asarray=asarray))
+    here, there = training.start(), training.start("cuda")
+    for run, device in ((here, "cpu"), (there, "cuda")):
+        training.train(run, 3, lambda *_: None, device)
+    assert all(isinstance(array, Moved) for array in there.weights.values())
+    states = [training.to_state(run) for run in (here, there)]
+    again = training.to_state(training.from_state(states[1], "cuda"))
+    # Two optimizers of one process have two names.
+    assert differences(states[0], states[1]) == ["config"]
+    assert not differences(states[1], again)
+    assert len(moved) == 4 + 4 + 3 + 4

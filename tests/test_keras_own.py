@@ -1,5 +1,6 @@
 """Keras 3's own test files, run against this package; the extra `interop` and its CI stage."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -11,7 +12,9 @@ SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "keras_tests.py"
 
 
 def test_keras_own_tests_pass():
-    pytest.importorskip("keras")
+    # Found, not imported: only its test files are read, and importing it needs a backend.
+    if importlib.util.find_spec("keras") is None:
+        pytest.skip("keras is not installed; see the extra interop")
     command = [sys.executable, str(SCRIPT)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stdout + done.stderr

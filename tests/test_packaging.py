@@ -16,7 +16,10 @@ from packaging.utils import canonicalize_name
 import fastrms
 import fastrms.compat
 
-EXTRAS = {"autodiff", "keras", "demo", "test", "bench", "interop", "dev"}
+EXTRAS = {
+    *("autodiff", "keras", "bfloat16", "cuda", "cuda-test"),
+    *("demo", "test", "bench", "interop", "dev"),
+}
 OPTIONAL = {"autograd", "h5py", "rich", "matplotlib"}
 HEAVY = {"torch", "tensorflow", "jax", "jaxlib", "keras", "optax", "cupy", "numba-cuda", "triton"}
 

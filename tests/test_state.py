@@ -22,7 +22,7 @@ def built(count: int = 3, dialect: str = "keras-3", **options: object) -> tuple[
 
 
 def slot_views(optimizer: fastrms.RMSprop) -> list[np.ndarray]:
-    return [a for a in optimizer.variables if a.shape == (4, 5)]
+    return [v.value for v in optimizer.variables if v.shape == (4, 5)]
 
 
 def owners(array: np.ndarray) -> list[np.ndarray]:

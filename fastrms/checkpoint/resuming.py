@@ -209,7 +209,7 @@ def install(
                 target = stepper.state.shaped(name, place)
                 fresh.append((target, _exact(value, target, checkpoint.variables[index], name)))
     for target, value in fresh:
-        np.copyto(target, value)
+        target[...] = value
     stepper.calls = checkpoint.iterations or 0
     rate = checkpoint.config.get("learning_rate")
     stored = "learning_rate" in row.weights.order and isinstance(rate, float)

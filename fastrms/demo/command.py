@@ -28,16 +28,20 @@ class Evidence(NamedTuple):
     saved: str
 
 
-def _train(console: Console, folder: Path, epochs: int) -> Evidence:
+def _train(console: Console, folder: Path, epochs: int, device: str) -> Evidence:
     """Train once without a stop, once with one in the middle; every stretch in a new process."""
     total = epochs * STEPS_PER_EPOCH
     # One step past the half never ends an epoch, so that the batch order has to resume too.
     stop = total // 2 + 1
     whole, middle, resumed = (folder / f"{name}.npz" for name in ("whole", "middle", "resumed"))
     stretches = (
-        ("without a stop", 0, Task(total, str(whole))),
-        ("stops half-way", 0, Task(stop, str(middle), ends=False)),
-        ("new process resumes", stop, Task(total, str(resumed), load=str(middle))),
+        ("without a stop", 0, Task(total, str(whole), device=device)),
+        ("stops half-way", 0, Task(stop, str(middle), ends=False, device=device)),
+        (
+            "new process resumes",
+            stop,
+            Task(total, str(resumed), load=str(middle), device=device),
+        ),
     )
     with progress(console) as announce:
         ends = [run_task(task, announce(name, first, task.stop)) for name, first, task in stretches]
@@ -115,7 +119,7 @@ def _spare_unusable_home(folder: Path) -> None:
         os.environ["MPLCONFIGDIR"] = str(folder / "matplotlib")
 
 
-def run_demo(epochs: int, out: Path) -> int:
+def run_demo(epochs: int, out: Path, device: str = "cpu") -> int:
     """Train, stop, resume, compare and report.
 
     Parameters
@@ -124,6 +128,8 @@ def run_demo(epochs: int, out: Path) -> int:
         How often the training goes over all training images.
     out : pathlib.Path
         Where the PNG with the learning curve is written.
+    device : str
+        ``"cpu"``, or ``"cuda"`` for CuPy's arrays.
 
     Returns
     -------
@@ -137,7 +143,7 @@ def run_demo(epochs: int, out: Path) -> int:
             # Not at the top: matplotlib looks for its folder when it is imported.
             from fastrms.demo.chart import draw_learning_curve
 
-            evidence = _train(console, Path(name), epochs)
+            evidence = _train(console, Path(name), epochs, device)
             draw_learning_curve(out, evidence.whole, evidence.resumed, evidence.stop)
     except (ChildError, OSError) as error:
         print(f"fastrms demo: failed: {error}", file=sys.stderr)

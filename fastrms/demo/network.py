@@ -30,7 +30,7 @@ def loss_and_gradients(
 ) -> tuple[float, Weights]:
     """Return the mean cross-entropy of a batch and its gradient for every array of `weights`."""
     hidden, scores = _forward(weights, images)
-    rows = np.arange(len(labels))
+    rows = np.arange(len(labels), like=labels)  # of CuPy's kind where the labels are
     scores -= scores.max(axis=1, keepdims=True)
     log_sums = np.log(np.exp(scores).sum(axis=1, keepdims=True))
     log_probabilities = scores - log_sums

@@ -1,0 +1,196 @@
+"""A GPU through NVIDIA's driver: memory, streams, loading and launching of compiled kernels.
+
+The driver's own interface (cuda-bindings, which numba-cuda brings) takes the addresses of a
+launch's arguments as they are, so that a launch costs microseconds. Everything happens in the
+device's primary context, which CuPy, Numba, PyTorch and JAX share.
+"""
+
+import ctypes
+import weakref
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fastrms.errors import DeviceError
+
+Array = NDArray[Any]
+
+
+def _driver() -> Any:
+    """Import the driver's interface."""
+    from cuda.bindings import driver
+
+    return driver
+
+
+def _call(name: str, *arguments: Any) -> Any:
+    """Call a function of the driver; raise what it reports."""
+    driver = _driver()
+    code, *results = getattr(driver, name)(*arguments)
+    if code != driver.CUresult.CUDA_SUCCESS:
+        raise DriverError(name, driver.CUresult(code).name)
+    return results[0] if results else None
+
+
+class DriverError(DeviceError):
+    """The driver refused a call; `code` is its name for the reason."""
+
+    def __init__(self, function: str, code: str) -> None:
+        super().__init__(
+            f"the CUDA driver answered {code} to {function}. Valid: a working device with enough "
+            "free memory; see nvidia-smi."
+        )
+        self.code = code
+
+
+def capability_of(ordinal: int) -> tuple[int, int]:
+    """Return a device's compute capability, without making a context there."""
+    _call("cuInit", 0)
+    count = _call("cuDeviceGetCount")
+    if not 0 <= ordinal < count:
+        raise DeviceError(
+            f"there is no CUDA device {ordinal}; valid: 0 to {count - 1} (CUDA_VISIBLE_DEVICES "
+            "hides others)."
+        )
+    device, attributes = _call("cuDeviceGet", ordinal), _driver().CUdevice_attribute
+    major, minor = (
+        _call(
+            "cuDeviceGetAttribute",
+            getattr(attributes, f"CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_{name}"),
+            device,
+        )
+        for name in ("MAJOR", "MINOR")
+    )
+    return int(major), int(minor)
+
+
+class Driver:
+    """One GPU; every method works on it whatever device is current."""
+
+    def __init__(self, ordinal: int) -> None:
+        self.capability = capability_of(ordinal)
+        self.ordinal, self._device = ordinal, _call("cuDeviceGet", ordinal)
+        self._context = _call("cuDevicePrimaryCtxRetain", self._device)
+        self._modules: list[Any] = []
+
+    def enter(self) -> None:
+        """Make the device's context current for this thread."""
+        if int(_call("cuCtxGetCurrent")) != int(self._context):
+            _call("cuCtxSetCurrent", self._context)
+
+    def allocate(self, nbytes: int) -> int:
+        """Reserve memory."""
+        self.enter()
+        return int(_call("cuMemAlloc", max(nbytes, 1)))
+
+    def free(self, address: int) -> None:
+        """Give memory back; at exit the context, and its memory with it, may be gone already."""
+        self.enter()
+        _call("cuMemFree", address)
+
+    def clear(self, address: int, nbytes: int, stream: int) -> None:
+        """Set memory to zero bytes, in the order of a stream."""
+        self.enter()
+        if nbytes:
+            _call("cuMemsetD8Async", address, 0, nbytes, stream)
+
+    def write(self, address: int, values: Array, stream: int) -> None:
+        """Copy contiguous host memory to the device, and wait for it."""
+        self.enter()
+        if values.nbytes:
+            _call("cuMemcpyHtoDAsync", address, values.ctypes.data, values.nbytes, stream)
+            _call("cuStreamSynchronize", stream)
+
+    def read(self, address: int, values: Array, stream: int) -> None:
+        """Copy device memory to contiguous host memory after all work of a stream."""
+        self.enter()
+        if values.nbytes:
+            _call("cuMemcpyDtoHAsync", values.ctypes.data, address, values.nbytes, stream)
+            _call("cuStreamSynchronize", stream)
+
+    def copy(self, target: int, source: int, nbytes: int, stream: int) -> None:
+        """Copy within the device, in the order of a stream."""
+        self.enter()
+        if nbytes:
+            _call("cuMemcpyDtoDAsync", target, source, nbytes, stream)
+
+    def staging(self, nbytes: int) -> "Staging":
+        """Reserve pinned host memory from which copies do not wait."""
+        self.enter()
+        return Staging(nbytes)
+
+    def upload(self, address: int, staging: "Staging", values: Array, stream: int) -> None:
+        """Copy a table to the device through pinned memory, without waiting for the stream."""
+        self.enter()
+        staging.copy(address, values, stream)
+
+    def order(self, first: int, then: int) -> None:
+        """Let a stream wait on the device for the work that another has got so far."""
+        self.enter()
+        event = _call("cuEventCreate", 2)  # CU_EVENT_DISABLE_TIMING
+        _call("cuEventRecord", event, first)
+        _call("cuStreamWaitEvent", then, event, 0)
+        _call("cuEventDestroy", event)
+
+    def device_of(self, address: int) -> int:
+        """Return the number of the device on which an address lies; raise if it is on none."""
+        kind = _driver().CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+        self.enter()
+        return int(_call("cuPointerGetAttribute", kind, address))
+
+    def load(self, name: str, code: bytes) -> Any:
+        """Load a kernel."""
+        self.enter()
+        module = _call("cuModuleLoadData", code)
+        self._modules.append(module)
+        return _call("cuModuleGetFunction", module, name.encode())
+
+    def launch(self, kernel: Any, shape: tuple[int, int], arguments: int, stream: int) -> None:
+        """Launch a kernel with so many blocks and threads; `arguments` are addresses of them."""
+        blocks, threads = shape
+        self.enter()
+        _call("cuLaunchKernel", kernel, blocks, 1, 1, threads, 1, 1, 0, stream, arguments, 0)
+
+
+class Staging:
+    """Two pinned buffers used in turn: the one before last has surely been copied, or is waited."""
+
+    def __init__(self, nbytes: int) -> None:
+        self._buffers = [_call("cuMemHostAlloc", max(nbytes, 1), 0) for _ in range(2)]
+        self._events = [_call("cuEventCreate", 2) for _ in range(2)]
+        self._turn = 0
+        weakref.finalize(self, _released, self._buffers, self._events).atexit = False
+
+    def copy(self, address: int, values: Array, stream: int) -> None:
+        """Start a copy."""
+        self._turn = 1 - self._turn
+        buffer, event = int(self._buffers[self._turn]), self._events[self._turn]
+        _call("cuEventSynchronize", event)
+        ctypes.memmove(buffer, values.ctypes.data, values.nbytes)
+        _call("cuMemcpyHtoDAsync", address, buffer, values.nbytes, stream)
+        _call("cuEventRecord", event, stream)
+
+
+def _released(buffers: list[Any], events: list[Any]) -> None:
+    """Give pinned buffers back when what was copied from them has arrived."""
+    for buffer, event in zip(buffers, events, strict=True):
+        _call("cuEventSynchronize", event)
+        _call("cuMemFreeHost", buffer)
+        _call("cuEventDestroy", event)
+
+
+def described() -> list[str]:
+    """Describe every device."""
+    _call("cuInit", 0)
+    known = int(_call("cuDriverGetVersion"))
+    driver = f"driver for CUDA {known // 1000}.{known % 1000 // 10}"
+    found = []
+    for ordinal in range(_call("cuDeviceGetCount")):
+        device = _call("cuDeviceGet", ordinal)
+        name = _call("cuDeviceGetName", 128, device).split(b"\0")[0].decode()
+        memory = int(_call("cuDeviceTotalMem", device)) >> 20
+        major, minor = capability_of(ordinal)
+        found.append(
+            f"{ordinal}: {name}, compute capability {major}.{minor}, {memory} MiB, {driver}"
+        )
+    return found

@@ -1,0 +1,155 @@
+"""The calls to NVIDIA's driver, against one that writes them down: the order, the refusals."""
+
+from __future__ import annotations
+
+import enum
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastrms
+from fastrms.cuda import driver
+
+
+class Code(enum.IntEnum):
+    CUDA_SUCCESS = 0
+    CUDA_ERROR_OUT_OF_MEMORY = 2
+
+
+class Attribute(enum.IntEnum):
+    CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
+    CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76
+
+
+class Fake:
+    """Answers every call as a machine with one H100 would, or with an error."""
+
+    CUresult, CUdevice_attribute = Code, Attribute
+    CUpointer_attribute = SimpleNamespace(CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL=9)
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.failing = ""
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any) -> tuple[Any, ...]:
+            self.calls.append((name, *arguments))
+            if name == self.failing:
+                return (Code.CUDA_ERROR_OUT_OF_MEMORY,)
+            answers = {
+                "cuDeviceGetCount": 1,
+                "cuDeviceGet": 5,
+                "cuDevicePrimaryCtxRetain": 70,
+                "cuCtxGetCurrent": 0,
+                "cuMemAlloc": 4096,
+                "cuPointerGetAttribute": 0,
+                "cuDriverGetVersion": 13000,
+                "cuDeviceGetName": b"NVIDIA H100\0\0",
+                "cuDeviceTotalMem": 80 << 30,
+            }
+            if name == "cuDeviceGetAttribute":
+                return Code.CUDA_SUCCESS, 9 if arguments[0] == 75 else 0
+            return (Code.CUDA_SUCCESS, answers[name]) if name in answers else (Code.CUDA_SUCCESS,)
+
+        return call
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    found = Fake()
+    monkeypatch.setattr(driver, "_driver", lambda: found)
+    return found
+
+
+def test_every_call_enters_the_devices_context(fake: Fake) -> None:
+    device = driver.Driver(0)
+    assert device.capability == (9, 0)
+    for act in (
+        lambda: device.allocate(10),
+        lambda: device.free(4096),
+        lambda: device.clear(4096, 8, 1),
+        lambda: device.copy(4096, 8192, 8, 1),
+        lambda: device.write(4096, np.ones(3), 1),
+        lambda: device.read(4096, np.ones(3), 1),
+        lambda: device.order(1, 7),
+        lambda: device.device_of(4096),
+        lambda: device.launch(3, (2, 256), 4096, 7),
+    ):
+        fake.calls.clear()
+        act()
+        assert fake.calls[:2] == [("cuCtxGetCurrent",), ("cuCtxSetCurrent", 70)]
+
+
+def test_a_launch_and_a_read_are_in_the_streams_order(fake: Fake) -> None:
+    device = driver.Driver(0)
+    fake.calls.clear()
+    device.launch(3, (2, 256), 4096, 7)
+    assert fake.calls[-1] == ("cuLaunchKernel", 3, 2, 1, 1, 256, 1, 1, 0, 7, 4096, 0)
+    device.read(4096, np.ones(3), 7)
+    assert [c[0] for c in fake.calls[-2:]] == ["cuMemcpyDtoHAsync", "cuStreamSynchronize"]
+    device.order(1, 7)
+    names = [c[0] for c in fake.calls[-4:]]
+    assert names == ["cuEventCreate", "cuEventRecord", "cuStreamWaitEvent", "cuEventDestroy"]
+
+
+def test_nothing_is_copied_for_empty_arrays(fake: Fake) -> None:
+    device = driver.Driver(0)
+    device.write(4096, np.ones(0), 1)
+    device.read(4096, np.ones(0), 1)
+    device.clear(4096, 0, 1)
+    device.copy(4096, 8192, 0, 1)
+    assert not [c for c in fake.calls if "Memcpy" in c[0] or "Memset" in c[0]]
+
+
+def test_an_error_names_the_call_and_the_reason(fake: Fake) -> None:
+    device = driver.Driver(0)
+    fake.failing = "cuMemAlloc"
+    with pytest.raises(fastrms.DeviceError, match="CUDA_ERROR_OUT_OF_MEMORY to cuMemAlloc") as seen:
+        device.allocate(1 << 40)
+    assert seen.value.code == "CUDA_ERROR_OUT_OF_MEMORY"  # type: ignore[attr-defined]
+
+
+def test_a_device_that_is_not_there_is_refused(fake: Fake) -> None:
+    with pytest.raises(fastrms.DeviceError, match="no CUDA device 1; valid: 0 to 0"):
+        driver.Driver(1)
+
+
+def test_devices_are_described_without_a_context(fake: Fake) -> None:
+    (line,) = driver.described()
+    assert line.startswith(
+        "0: NVIDIA H100, compute capability 9.0, 81920 MiB, driver for CUDA 13.0"
+    )
+    assert "cuDevicePrimaryCtxRetain" not in [c[0] for c in fake.calls]
+
+
+def test_a_missing_package_is_named_only_when_an_array_on_a_gpu_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Elsewhere:
+        __cuda_array_interface__ = {  # noqa: RUF012
+            "shape": (2,), "typestr": "<f4", "data": (4096, False), "version": 3,
+        }  # fmt: skip
+
+    monkeypatch.setattr("fastrms.cuda.reason", lambda: "numba-cuda is not installed; install it")
+    opt = fastrms.RMSprop()
+    opt.build([np.ones(2)])
+    with pytest.raises(
+        fastrms.DeviceError, match="a GPU was given, but numba-cuda is not installed"
+    ):
+        fastrms.RMSprop().build([Elsewhere()])
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((9, 0), (9, 0)), ((7, 5), (7, 5))])
+def test_code_is_made_for_the_device(capability: Any, expected: Any) -> None:
+    target = pytest.importorskip("fastrms.cuda.target")
+    pytest.importorskip("numba_cuda")
+    assert target.supported(capability) == expected
+
+
+def test_an_old_device_is_refused() -> None:
+    target = pytest.importorskip("fastrms.cuda.target")
+    pytest.importorskip("numba_cuda")
+    with pytest.raises(fastrms.DeviceError, match=r"capability \(7, 0\) is not supported"):
+        target.supported((7, 0))
