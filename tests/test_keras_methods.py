@@ -179,7 +179,7 @@ def test_add_optimizer_variables_makes_lists():
         {"shape": (2.5,)},
         {"shape": -1},
     ],
-    ids=str,
+    ids=["open shape", "typo", "short values", "aggregation", "layout", "name", "dtype"],
 )
 def test_added_variables_that_cannot_be(arguments):
     optimizer = slow()

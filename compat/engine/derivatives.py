@@ -57,11 +57,10 @@ def _power_of_exponent(g: Expression, a: Expression, b: Expression, y: Expressio
 
 def _chosen(larger: str) -> Row:
     """Return the row of maximum or minimum: ties go to the first operand, as in TensorFlow."""
-    compare = build
 
     def row(y: Expression, g: Expression) -> tuple[Gradient, ...]:
         a, b = y.inputs
-        first = compare(larger, a, b)
+        first = build(larger, a, b)
         zero = _zero(g)
         return _fit(build("where", first, g, zero), a), _fit(build("where", first, zero, g), b)
 

@@ -63,6 +63,11 @@ class Plans:
     def __init__(self, function: "Function", feeds: list[Array]) -> None:
         self.feeds = feeds
         by_id = {id(x): a for x, a in zip(function.inputs, feeds, strict=True)}
+        targets = {id(u[0]) for u in function.updates}
+        for node in function.order:
+            if "when_updated" in node.given:
+                variable, number = node.given["when_updated"]
+                by_id[id(node)] = np.asarray(number * (id(variable) in targets), node.dtype)
         self.bound = Bound(function.order, by_id)
         arrays = self.bound.arrays
         written = [u[0].array for u in function.updates]
@@ -130,6 +135,7 @@ class Function:
         fed = {id(x) for x in self.inputs}
         for node in self._computed(fed):
             known = id(node) in fed or node is SESSION.phase_expression
+            known = known or "when_updated" in node.given
             if node.operation == "placeholder" and not known:
                 raise ValueError(
                     f"placeholder {node.name!r} (shape {node.static_shape}, {node.dtype}) is used "

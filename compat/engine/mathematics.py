@@ -105,7 +105,10 @@ def softmax(x: Any, axis: int = -1) -> Node:
 
 
 def clip(x: Any, min_value: Any, max_value: Any) -> Node:
-    """Return x bounded from below and above."""
+    """Return x bounded from below and above; None bounds nothing."""
+    if min_value is None or max_value is None:
+        bounded = x if max_value is None else build("minimum", x, max_value)
+        return of(bounded) if min_value is None else build("maximum", bounded, min_value)
     if isinstance(min_value, float | int) and isinstance(max_value, float | int):
         max_value = max_value if max_value >= min_value else min_value
     return build("maximum", build("minimum", x, max_value), min_value)

@@ -204,8 +204,15 @@ class Shipped(Optimizer):
 
     def _now(self, dtype: str) -> Expression:
         """Return the count of steps as a step reads it."""
-        count = self.iterations + self._offset if self._offset else self.iterations
-        return cast(count, dtype)
+        if not self._offset:
+            return cast(self.iterations, dtype)
+        return cast(self.iterations + self._ahead(), dtype)
+
+    def _ahead(self) -> Expression:
+        """Return what the step's own counting adds: nothing in a function that does not count."""
+        found = placeholder((), dtype=self.iterations.dtype, name=f"{self.kind}/counted")
+        found.given["when_updated"] = self.iterations, self._offset
+        return found
 
     def _rate_now(self) -> Any:
         """Return the learning rate of a step, `decay` included."""

@@ -34,7 +34,10 @@ class Generation(NamedTuple):
     deviation of truncated normals; `plain_normals` draws the scaled normals untruncated, with the
     seeds of variables. `layer_draws` are numbers that a layer draws from NumPy when it is called,
     for a name. `seeds_advance`: an initialiser with a seed adds 1 to it at each use.
-    `constraints_apart`: constraints are given to `get_updates`, not kept on variables.
+    `constraints_apart`: constraints are given to `get_updates`, not kept on variables, and the
+    weights of a net are given to it sorted by name.
+    `metrics_as_asked`: a metric is reported under the name it was asked for by, not the function's.
+    `weight_names`: what a Dense layer appends to its name for its weights.
     """
 
     name: str
@@ -44,13 +47,20 @@ class Generation(NamedTuple):
     seeds_advance: bool = False
     layer_draws: Mapping[str, int] = {}
     constraints_apart: bool = False
-    accuracy: str = "acc"
+    metrics_as_asked: bool = False
+    weight_names: tuple[str, str] = ("/kernel", "/bias")
 
 
 # Source of the fields: initializations.py of 1.2.2; initializers.py of 2.0.8, 2.2.4 and 2.3.1;
 # K.batch_flatten of 2.3.1, which draws `np.random.randint(1e4)` for the name of an operation.
 DEVIATION_WITHIN_TWO = 0.87962566103423978
-KERAS_1 = Generation("keras1", KERAS_1_ORDER, plain_normals=True, constraints_apart=True)
+KERAS_1 = Generation(
+    "keras1",
+    KERAS_1_ORDER,
+    plain_normals=True,
+    constraints_apart=True,
+    weight_names=("_W", "_b"),
+)
 KERAS_20 = Generation("keras20")
 KERAS_22 = Generation("keras22", truncation=DEVIATION_WITHIN_TWO)
 KERAS_23 = Generation(
@@ -58,7 +68,7 @@ KERAS_23 = Generation(
     truncation=DEVIATION_WITHIN_TWO,
     seeds_advance=True,
     layer_draws={"Flatten": 10_000},
-    accuracy="accuracy",
+    metrics_as_asked=True,
 )
 # These two share Keras 2's names; what their initialisers drew was not recorded.
 TF_CONTRIB = KERAS_20._replace(name="tf_contrib")

@@ -95,6 +95,7 @@ class Layer:
         start = table["get"](initializer or "glorot_uniform")
         value = start(tuple(shape))
         weight = value if isinstance(value, Variable) else K.variable(value, name=name)
+        weight.name = name or weight.name  # Keras 1's initialisers return variables
         if constraint is not None:
             self.constraints[weight] = constraint
             weight.constraint = None if self.generation.constraints_apart else constraint

@@ -43,16 +43,17 @@ class Dense(Layer):
                 f"Dense {self.name!r} received an input of shape {input_shape}; it needs at least "
                 "two dimensions and a known last size."
             )
+        kernel, bias = self.generation.weight_names
         self.kernel = self.add_weight(
             shape=(int(input_shape[-1]), self.units), initializer=self.kernel_initializer,
-            name=f"{self.name}/kernel", constraint=self.kernel_constraint,
+            name=f"{self.name}{kernel}", constraint=self.kernel_constraint,
         )  # fmt: skip
         self.W = self.kernel  # Keras 1's name
         self.bias = self.b = None
         if self.use_bias:
             self.bias = self.b = self.add_weight(
                 shape=(self.units,), initializer=self.bias_initializer,
-                name=f"{self.name}/bias", constraint=self.bias_constraint,
+                name=f"{self.name}{bias}", constraint=self.bias_constraint,
             )  # fmt: skip
 
     def call(self, inputs: Any) -> Any:

@@ -65,10 +65,11 @@ class Training:
             self.total_loss = self.total_loss + part
         self.metrics_names, self._reported = ["loss"], [self.total_loss]
         if len(parts) > 1:
-            self.metrics_names += [f"output_{i + 1}_loss" for i in range(len(parts))]
+            self.metrics_names += [f"{y.history[0].name}_loss" for y in self.outputs]
             self._reported += parts
-        for metric in metrics or []:
-            self._measure(metric, functions)
+        for place in range(len(parts)):
+            for metric in metrics or []:
+                self._measure(metric, place, functions[place])
         self.optimizer = self._optimizer_of(optimizer)
         self._functions: dict[str, Any] = {}
 
@@ -80,19 +81,22 @@ class Training:
         found = importlib.import_module(f"{package}.{self.generation.name}.optimizers")
         return found.get(optimizer)
 
-    def _measure(self, metric: Any, losses: list[Any]) -> None:
-        """Report a metric for each output."""
-        for place, (target, output) in enumerate(zip(self.targets, self.outputs, strict=True)):
-            function, name = metric, getattr(metric, "__name__", str(metric))
-            if metric in ("accuracy", "acc"):
-                binary = output.shape[-1] == 1 or losses[place] is pieces.binary_crossentropy
-                sparse = losses[place] is pieces.sparse_categorical_crossentropy
-                kind = "binary" if binary else "sparse_categorical" if sparse else "categorical"
-                function, name = f"{kind}_accuracy", self.generation.accuracy
-            found = pieces.getter("metric", pieces.METRICS)(function)
-            many = f"output_{place + 1}_{name}" if len(self.outputs) > 1 else name
-            self.metrics_names.append(many)
-            self._reported.append(_total(found, target, output))
+    def _measure(self, metric: Any, place: int, loss: Any) -> None:
+        """Report a metric of one output."""
+        target, output, function = self.targets[place], self.outputs[place], metric
+        accuracy = metric in ("accuracy", "acc")
+        if accuracy:
+            binary = output.shape[-1] == 1 or loss is pieces.binary_crossentropy
+            sparse = loss is pieces.sparse_categorical_crossentropy
+            kind = "binary" if binary else "sparse_categorical" if sparse else "categorical"
+            function = f"{kind}_accuracy"
+        found = pieces.getter("metric", pieces.METRICS)(function)
+        name = "acc" if accuracy else getattr(found, "__name__", str(metric))
+        if isinstance(metric, str) and self.generation.metrics_as_asked:
+            name = metric
+        many = len(self.outputs) > 1
+        self.metrics_names.append(f"{output.history[0].name}_{name}" if many else name)
+        self._reported.append(_total(found, target, output))
 
     def _function(self, kind: str) -> Any:
         """Return the compiled function of a kind: train, test or predict."""
@@ -122,6 +126,7 @@ class Training:
         """Return the updates of a training step."""
         params, loss = self.trainable_weights, self.total_loss
         if self.generation.constraints_apart:
+            params = sorted(params, key=lambda w: w.name)  # keras 1.2.2 engine/training.py
             return self.optimizer.get_updates(params, self.all_constraints, loss)
         return self.optimizer.get_updates(params=params, loss=loss)
 

@@ -536,3 +536,23 @@ def test_decay_offset_overrides_the_measured_majority():
         found[offset] = w.array.copy()
     assert np.array_equal(found[None], found[1])
     assert not np.array_equal(found[0], found[1])
+
+
+def test_decay_does_not_run_ahead_of_a_counter_that_the_function_leaves_alone():
+    def losses(cut, **kwargs):
+        w, b, loss = problem()
+        optimizer = optimizers.RMSprop(lr=0.1, decay=0.5, **kwargs)
+        f = K.function([], [loss], optimizer.get_updates(loss, [w, b])[cut:])
+        return [float(f([])[0]) for _ in range(3)]
+
+    assert losses(1) == losses(1, decay_offset=0) == losses(1, decay_offset=1)
+    assert losses(0) != losses(0, decay_offset=0)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [((0.5, None), [0.5, 2.0]), ((None, 0.5), [-1.0, 0.5]), ((None, None), [-1.0, 2.0])],
+    ids=str,
+)
+def test_clip_takes_none_for_no_bound(bounds, expected):
+    assert K.eval(K.clip(K.variable([-1.0, 2.0]), *bounds)).tolist() == expected

@@ -157,6 +157,50 @@ def test_sparse_targets_and_accuracy(k22):
     assert model.metrics_names == ["loss", "acc"]
 
 
+@pytest.mark.parametrize(
+    ("version", "names"),
+    [
+        ("keras1", "mean_absolute_error mean_squared_error acc"),
+        ("keras20", "mean_absolute_error mean_squared_error acc"),
+        ("keras22", "mean_absolute_error mean_squared_error acc"),
+        ("keras23", "mae mean_squared_error accuracy"),
+    ],
+)
+def test_metrics_are_named_after_outputs_and_as_the_generation_did(version, names):
+    keras = Package(version)
+    source = keras.layers.Input(shape=(4,))
+    heads = [keras.layers.Dense(2, name="a")(source), keras.layers.Dense(1, name="b")(source)]
+    model = keras.models.Model(source, heads)
+    model.compile("sgd", "mse", metrics=["mae", "mean_squared_error", "accuracy"])
+    each = [f"{output}_{name}" for output in "ab" for name in names.split()]
+    assert model.metrics_names == ["loss", "a_loss", "b_loss", *each]
+    found = model.test_on_batch(ROWS, [ROWS[:, :2], GOALS])
+    values = dict(zip(model.metrics_names, found, strict=True))
+    assert values["a_mean_squared_error"] == pytest.approx(values["a_loss"])
+    assert values["b_mean_squared_error"] == pytest.approx(values["b_loss"])
+    alone = keras.net(4, 1)
+    alone.compile("sgd", "mse", metrics=["mae", "mean_squared_error", "accuracy"])
+    assert alone.metrics_names == ["loss", *names.split()]
+
+
+@pytest.mark.parametrize(
+    ("version", "names", "shapes"),
+    [
+        ("keras1", ("z", "a"), [(5, 1), (1,), (4, 5), (5,)]),
+        ("keras1", ("dense_9", "dense_10"), [(5, 1), (1,), (4, 5), (5,)]),
+        ("keras20", ("z", "a"), [(4, 5), (5,), (5, 1), (1,)]),
+    ],
+)
+def test_keras_1_sorted_the_weights_of_its_optimizer_by_name(version, names, shapes):
+    keras = Package(version)
+    first, second = names
+    rows = [keras.layers.Dense(5, input_dim=4, name=first), keras.layers.Dense(1, name=second)]
+    model = keras.models.Sequential(rows)
+    model.compile("rmsprop", "mse")
+    model.train_on_batch(ROWS, GOALS)
+    assert [w.shape for w in model.optimizer.get_weights()] == shapes
+
+
 def norms(weight):
     return np.sqrt((weight**2).sum(axis=0))
 
