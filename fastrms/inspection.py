@@ -172,11 +172,8 @@ def make_look(stamp: str) -> Function:
         if stamp == "":
             return 0
         desk = words(tables)
-        facts, expected, accepted = (
-            words(desk[_FACTS]),
-            words(desk[_EXPECTED]),
-            words(desk[_ACCEPTED]),
-        )
+        facts, expected = words(desk[_FACTS]), words(desk[_EXPECTED])
+        accepted = words(desk[_ACCEPTED])
         attention, rows = words(desk[_ATTENTION]), words(desk[_ROWS])
         known = words(desk[_GIVEN])
         patches, places, offsets = (
