@@ -48,6 +48,7 @@ def acting(row: Dialect, variables: Variables) -> dict[int, Constraint]:
             )
     labels = ", ".join(variables.label(index) for index in found)
     if found and row.constraints == "none":
+        variables.forget_constraints()  # the next step meets them anew and refuses them again
         raise VariableError(
             f"variable {labels} has a constraint, and the dialect {row.name!r} ({row.systems}) "
             "has none; valid: constraint=None. Apply it to the variable after each step."

@@ -8,17 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms import weights
+from fastrms.differentiation import Differentiation
 from fastrms.errors import StateError, VariableError
 from fastrms.layout import Count
+from fastrms.naming import built, written
 from fastrms.optimizer import RMSprop, numbered
 from fastrms.savable import SavableScale
 from fastrms.scaling import WRAPPED, require_dynamic, require_numbers, require_scalars, rules_of
+from fastrms.surface import Surface
+from fastrms.tracked import require_settable
 
 Array = NDArray[Any]
 
 
 @final
-class LossScaleOptimizer(SavableScale):
+class LossScaleOptimizer(SavableScale, Differentiation, Surface):
     """Scale a loss so that small gradients survive float16, and undo it in the step.
 
     A step with a NaN or infinite gradient changes no variable and no slot and halves the scale;
@@ -30,8 +34,8 @@ class LossScaleOptimizer(SavableScale):
     Parameters
     ----------
     inner_optimizer : RMSprop
-        The optimizer that makes the steps. Its `loss_scale_factor` becomes None, as in Keras, and
-        its own `apply` is refused from here on.
+        It makes the steps. Its `loss_scale_factor` becomes None, as in Keras; its own `apply` is
+        refused from here on.
     initial_scale : float
         The scale to begin with, above 0.
     dynamic_growth_steps : int
@@ -77,19 +81,20 @@ class LossScaleOptimizer(SavableScale):
         self.initial_scale = float(initial_scale)
         self.dynamic_growth_steps = dynamic_growth_steps if self.dynamic else None
         self.name = name or numbered("loss_scale_optimizer")
-        self._own: dict[str, Any] = {
-            "iterations": 0,
-            "learning_rate": 0.0,
-            "step_counter": 0,
-            "dynamic_scale": np.float32(initial_scale),
-        }
-        core = inner_optimizer._core
+        self._own: dict[str, Any] = {"iterations": 0, "learning_rate": 0.0, "step_counter": 0}
+        self._own["dynamic_scale"] = np.float32(initial_scale)
+        self._core = core = inner_optimizer._core
         with core.lock:
             core.settings.loss_scale_factor = None
             core.refusal = core.at_rest = WRAPPED
             core.scaling = (self._own["dynamic_scale"], self.dynamic)
             if core.stepper is not None:
                 core.stepper.scale_by(*core.scaling)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_core" in vars(self):
+            require_settable(False, name, self._core.settings)
+        super().__setattr__(name, value)
 
     @property
     def built(self) -> bool:
@@ -162,7 +167,7 @@ class LossScaleOptimizer(SavableScale):
         GradientError, VariableError
             Something does not fit. Nothing was changed then, the scale included.
         """
-        core = self.inner_optimizer._core
+        core = self._core
         with core.lock:
             if core.refusal is not WRAPPED:
                 raise StateError(core.refusal)
@@ -197,7 +202,7 @@ class LossScaleOptimizer(SavableScale):
     def _set_scale(self, scale: Any) -> None:
         """Let the inner optimizer divide by another scale from its next step on."""
         self._own["dynamic_scale"] = np.float32(scale)
-        core = self.inner_optimizer._core
+        core = self._core
         core.scaling = (self._own["dynamic_scale"], self.dynamic)
         if core.stepper is not None:
             core.stepper.scale_by(*core.scaling)
@@ -228,7 +233,7 @@ class LossScaleOptimizer(SavableScale):
 
     def get_weights(self) -> list[Array]:
         """Return copies of the state: own scalars where the dialect has them, then the inner's."""
-        with self.inner_optimizer._core.lock:
+        with self._core.lock:
             return [*self._scalars().values(), *self.inner_optimizer.get_weights()]
 
     def set_weights(self, values: Iterable[Any]) -> None:
@@ -244,7 +249,7 @@ class LossScaleOptimizer(SavableScale):
         require_scalars(own)
         if len(own) < len(names):
             raise StateError(f"{len(fresh)} weights were given; expected first {names}.")
-        with self.inner_optimizer._core.lock:
+        with self._core.lock:
             self.inner_optimizer.set_weights(fresh[len(names) :])
             for name, value in own.items():
                 self._own[name] = int(value) if name != "learning_rate" else float(value)
@@ -253,23 +258,15 @@ class LossScaleOptimizer(SavableScale):
 
     def weight_names(self) -> list[str]:
         """Return what the mirrored system calls each weight of `get_weights`."""
-        written = {"iterations": "iteration"}
-        own = [f"{self.name}/{written.get(name, name)}" for name in self._scalars()]
-        return [*own, *weights.names(self.inner_optimizer._core)]
+        own = [f"{self.name}/{name.replace('iterations', 'iteration')}" for name in self._scalars()]
+        return [*own, *weights.names(self._core)]
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments as the mirrored system reports them."""
-        inner: dict[str, Any] = {
-            "class_name": "RMSprop",
-            "config": self.inner_optimizer.get_config(),
-        }
-        steps = {
-            "initial_scale": self.initial_scale,
-            "dynamic_growth_steps": self.dynamic_growth_steps,
-        }
+        inner = written(self.inner_optimizer, self.inner_optimizer.get_config())
+        steps = {key: getattr(self, key) for key in ("initial_scale", "dynamic_growth_steps")}
         if self._rules.fixed:
             return {"inner_optimizer": inner, "dynamic": self.dynamic, **steps}
-        inner |= {"module": "keras.optimizers", "registered_name": None}
         return {"name": self.name, "inner_optimizer": inner, **steps}
 
     @classmethod
@@ -280,13 +277,13 @@ class LossScaleOptimizer(SavableScale):
         arguments = dict(config)
         inner = arguments.pop("inner_optimizer", None)
         if isinstance(inner, Mapping):
-            inner = RMSprop.from_config(inner["config"], custom_objects)
+            inner = built(inner, custom_objects or {}, {"rmsprop": RMSprop})
         return cls(inner, **arguments)
 
     def __getstate__(self) -> dict[str, Any]:
-        with self.inner_optimizer._core.lock:
-            arguments = {key: getattr(self, key) for key in ("initial_scale", "name")}
-            arguments["dynamic_growth_steps"] = self.dynamic_growth_steps
+        with self._core.lock:
+            names = ("initial_scale", "name", "dynamic_growth_steps")
+            arguments = {key: getattr(self, key) for key in names}
             if not self.dynamic:
                 arguments["dynamic"] = False
             return {"inner": self.inner_optimizer, "config": arguments, "own": dict(self._own)}

@@ -1,20 +1,19 @@
 """Optimizers as dictionaries in the form that Keras writes, and back."""
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-from fastrms.dialects import DIALECTS
-from fastrms.dialects.recognition import writers
 from fastrms.errors import ArgumentError
 from fastrms.loss_scale import LossScaleOptimizer
+from fastrms.naming import built, listed, written
 from fastrms.optimizer import RMSprop
 
-MODULE = "keras.optimizers"
-# Packages whose optimizers have the names and arguments of ours.
-_SAME = frozenset({"keras", "tf_keras", "tensorflow", "fastrms"})
-# By lower-case name, as Keras looks them up.
-KNOWN: dict[str, Any] = {"rmsprop": RMSprop, "lossscaleoptimizer": LossScaleOptimizer}
+# By lower-case name, as Keras looks them up; the last one is tf.keras 2.10's to 2.15's.
+KNOWN: dict[str, Any] = {
+    "rmsprop": RMSprop,
+    "lossscaleoptimizer": LossScaleOptimizer,
+    "lossscaleoptimizerv3": LossScaleOptimizer,
+}
 
 
 def serialize(optimizer: Any) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def serialize(optimizer: Any) -> dict[str, Any]:
     """
     kinds = tuple(KNOWN.values())
     if not isinstance(optimizer, kinds):
-        raise ArgumentError(f"{optimizer!r:.60} is not an optimizer; valid: {_names()}.")
+        raise ArgumentError(f"{optimizer!r:.60} is not an optimizer; valid: {listed(KNOWN)}.")
     config = optimizer.get_config()
     for name, value in config.items():
         if callable(value):
@@ -54,21 +53,10 @@ def serialize(optimizer: Any) -> dict[str, Any]:
                 f"{name}={value!r} is a function, which cannot be serialized; valid: a number or a "
                 "fastrms.schedules.LearningRateSchedule."
             )
-    kind = type(optimizer)
-    known = kind in kinds
-    row = DIALECTS.get(str(config.get("dialect", "")))
-    if row is not None and known:
-        bare = {key: value for key, value in config.items() if key != "dialect"}
-        known_by = writers(set(bare))
-        if row.name in known_by and len(known_by) == 1:
-            config = {**bare, **row.marks}
-        return {"class_name": row.class_name, "config": config}
-    return {
-        "module": MODULE if known else kind.__module__,
-        "class_name": kind.__name__,
-        "config": config,
-        "registered_name": None if known else kind.__name__,
-    }
+    form = written(optimizer, config)
+    if isinstance(optimizer, LossScaleOptimizer):
+        form["class_name"] = optimizer._rules.class_name
+    return form
 
 
 def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
@@ -93,38 +81,7 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
     >>> deserialize({"class_name": "RMSprop", "config": {"learning_rate": 0.5}}).learning_rate
     0.5
     """
-    arguments = config.get("config") if isinstance(config, Mapping) else None
-    if not isinstance(arguments, Mapping) or not isinstance(config.get("class_name"), str):
-        raise ArgumentError(
-            f"{config!r:.200} is not a serialized optimizer; valid: a dictionary with 'class_name' "
-            "and 'config', as fastrms.serialize returns."
-        )
-    kind = _found(config, custom_objects or {})
-    if custom_objects:
-        return kind.from_config(dict(arguments), custom_objects)
-    return kind.from_config(dict(arguments))
-
-
-def _found(config: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> Any:
-    """Return the class that a serialized optimizer names."""
-    name = str(config["class_name"]).rpartition(">")[2]
-    module = str(config.get("module") or MODULE)
-    kind = custom_objects.get(str(config.get("registered_name")), custom_objects.get(name))
-    if kind is None and module.partition(".")[0] in _SAME:
-        kind = KNOWN.get(name.lower())
-    if kind is None:
-        kind = getattr(sys.modules.get(module), "__dict__", {}).get(name)
-    if not isinstance(kind, type) or not issubclass(kind, tuple(KNOWN.values())):
-        raise ArgumentError(
-            f"unknown optimizer {name!r} of module {module!r}; valid: {_names()}, or a subclass: "
-            f"pass custom_objects=dict({name}=the class)."
-        )
-    return kind
-
-
-def _names() -> str:
-    """List the optimizers."""
-    return ", ".join(kind.__name__ for kind in KNOWN.values())
+    return built(config, custom_objects or {}, KNOWN)
 
 
 def get(identifier: Any) -> Any:
@@ -153,6 +110,6 @@ def get(identifier: Any) -> Any:
     if isinstance(identifier, Mapping):
         return deserialize(identifier)
     raise ArgumentError(
-        f"Could not interpret optimizer identifier: {identifier!r:.60}; valid: a name ({_names()}),"
-        " a serialized optimizer, or an optimizer."
+        f"Could not interpret optimizer identifier: {identifier!r:.60}; valid: a name "
+        f"({listed(KNOWN)}), a serialized optimizer, or an optimizer."
     )

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms import reference
+from fastrms.arguments import Settings
 from fastrms.engines import ReferencePlan, pairs_of, results_of
 from fastrms.errors import ArgumentError, DialectError, GradientError
 from fastrms.layout import Count
 from fastrms.rule import Slots, Variant
 from fastrms.sparse import Rows
 from fastrms.stepper import Stepper
-from fastrms.tracked import require_settable
+from fastrms.tracked import FREE, require_settable
 from fastrms.variable import Variable
 from fastrms.weights import Core
 from fastrms.work import UPDATE, Item
@@ -64,7 +65,8 @@ class Subclassing:
         for kind in cls.__mro__[: cls.__mro__.index(ours)]:
             for name in vars(kind):
                 special = name.startswith("__") and name.endswith("__")
-                used = hasattr(ours, name) or name in HOOKS
+                used = hasattr(ours, name) or name in HOOKS or name in vars(Settings())
+                used = used and not (cls._replaces_step() and name in FREE)
                 if used and not special and name not in OVERRIDABLE:
                     raise ArgumentError(
                         f"{cls.__name__} overrides {name!r}, which a step here would not call as "
@@ -80,7 +82,12 @@ class Subclassing:
     @property
     def _overrides(self) -> bool:
         """Whether a subclass has an update step of its own."""
-        return type(self).update_step is not Subclassing.update_step
+        return self._replaces_step()
+
+    @classmethod
+    def _replaces_step(cls) -> bool:
+        """Whether a class has an update step of its own."""
+        return cls.update_step is not Subclassing.update_step
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update one variable and its slots, and nothing else: what `apply` does at its core.

@@ -11,7 +11,7 @@ from fastrms.arguments import Settings
 from fastrms.clipping import clipped
 from fastrms.errors import StateError, VariableError
 from fastrms.variable import Variable
-from fastrms.variables import describe
+from fastrms.variables import describe, flatten
 from fastrms.weights import Core
 
 Array = NDArray[Any]
@@ -115,7 +115,7 @@ class Surface:
         _as_variable(variable).assign_sub(value)
 
     def stateless_apply(
-        self, optimizer_variables: Sequence[Any], grads: Any, trainable_variables: Sequence[Any]
+        self, optimizer_variables: Sequence[Any], grads: Any, trainable_variables: Any
     ) -> tuple[list[Array], list[Array]]:
         """Return what `apply` would make of given values; change nothing.
 
@@ -125,8 +125,8 @@ class Surface:
             Values for `variables`, in that order.
         grads : list or dict of numpy.ndarray
             As for `apply`.
-        trainable_variables : list of array_like
-            Values for the variables that the optimizer was built with, in that order.
+        trainable_variables : list or (nested) dict of array_like
+            Values for the variables that the optimizer was built with, in that order or by name.
 
         Returns
         -------
@@ -155,6 +155,15 @@ class Surface:
             )
         twin = copy.deepcopy(self)
         arrays = [] if twin._core.stepper is None else twin._core.stepper.variables.arrays
+        if isinstance(trainable_variables, Mapping):
+            named = dict(flatten(trainable_variables))
+            known = self._core.stepper.variables.names
+            if set(named) != set(known):
+                raise VariableError(
+                    f"trainable_variables has the names {sorted(map(str, named))[:8]}; expected "
+                    f"{sorted(known)[:8]}, those of build(). Nothing was changed."
+                )
+            trainable_variables = [named[name] for name in known]
         if len(trainable_variables) != len(arrays):
             raise VariableError(
                 f"{len(trainable_variables)} trainable variables were given; expected {len(arrays)}"

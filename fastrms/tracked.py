@@ -1,5 +1,6 @@
 """The part of an optimizer that shows its own state as Variables, and lets users add to it."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from fastrms.weights import Core
 Array = NDArray[Any]
 Initializer = str | Callable[[tuple[int, ...], Any], Any]
 FIXED: dict[str, Callable[..., Array]] = {"zeros": np.zeros, "ones": np.ones}
+# Hyperparameters that an update step of one's own replaces.
+FREE = ("rho", "momentum", "epsilon", "centered")
 AGGREGATIONS = (None, "none", "mean", "sum", "only_first_replica")
 
 
@@ -51,12 +54,15 @@ def added(
     core: Core, shape: Any, initializer: Initializer, dtype: Any, name: str | None
 ) -> Variable:
     """Create a variable that is saved and loaded with the optimizer."""
-    kind = np.dtype("float32" if dtype is None else dtype)
     try:
-        lengths = (int(shape),) if isinstance(shape, int | np.integer) else tuple(map(int, shape))
-    except TypeError as error:
+        kind = np.dtype("float32" if dtype is None else dtype)
+        lengths = tuple(map(operator.index, np.atleast_1d(shape) if np.ndim(shape) == 0 else shape))
+        if any(length < 0 for length in lengths):
+            raise ValueError("a length below 0")
+    except (TypeError, ValueError) as error:
         raise ArgumentError(
-            f"shape={shape!r} is not valid; valid: integers, none of them None."
+            f"shape={shape!r} with dtype={dtype!r} is not valid ({error}); valid: integers from 0, "
+            "none of them None, and a dtype of NumPy."
         ) from error
     make = FIXED.get(initializer) if isinstance(initializer, str) else initializer
     if not callable(make):
@@ -86,8 +92,8 @@ def reference_name(core: Core, reference: Any) -> str:
 
 def require_settable(overriding: bool, name: str, settings: Settings) -> None:
     """Raise for a hyperparameter whose assignment would have no effect."""
-    free = ("rho", "momentum", "epsilon", "centered") if overriding else ()
-    if name in vars(settings) and name not in ("learning_rate", *free):
+    free = overriding and name in FREE
+    if name in vars(settings) and name != "learning_rate" and not free:
         raise StateError(
             f"{name} cannot be set after the optimizer was made; make a new one: "
             f"RMSprop.from_config(dict(optimizer.get_config(), {name}=...)), then build(variables) "

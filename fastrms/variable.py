@@ -1,5 +1,6 @@
 """`Variable`: a named array that NumPy treats as one, and that `minimize` can differentiate by."""
 
+import copy
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastrms.errors import GradientError, VariableError
+from fastrms.errors import VariableError
 from fastrms.operand import Operand, bare, marks, standing
 from fastrms.sources import copied, is_source, view_of
 
@@ -245,12 +246,10 @@ class Variable(Operand):
             )
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
-        if standing.boxes is not None and id(self) in standing.boxes:
-            raise GradientError(
-                f"variable {self.path!r} was made an array inside a loss, which loses its "
-                "derivative; use NumPy's functions on the variable, np.stack instead of np.array."
-            )
-        return np.array(self.value, dtype=dtype, copy=copy)
+        value = self.value  # inside a loss differentiated by it, one that refuses and says where
+        if not isinstance(value, np.ndarray):
+            value.__array__()
+        return np.array(value, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         out = kwargs.get("out", ())
@@ -282,6 +281,9 @@ class Variable(Operand):
         return f"<Variable {about}, value={shown}>"
 
     __hash__ = object.__hash__
+
+    def __copy__(self) -> "Variable":
+        return copy.deepcopy(self)  # as of an array: the copy keeps its values when this one moves
 
     def __reduce__(self) -> Any:
         about = (self._name, self._path, self.trainable, self._constraint, self._overwrites)

@@ -196,6 +196,10 @@ class Variables:
         self.constraints = {**kept, **own}
         return self.constraints != before
 
+    def forget_constraints(self) -> None:
+        """Let `constrained_anew` find all constraints again."""
+        self.constraints, self._heard = {}, -1
+
     def index(self, array: Any) -> int | None:
         """Return which variable an array is: by identity, else by its buffer."""
         found = self.by_id.get(id(array))

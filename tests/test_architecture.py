@@ -48,7 +48,7 @@ FLOORS = (
         (
             *("tracing", "differentiation", "locks", "exclusion", "weights", "averages"),
             *("portable", "checkpoint.*", "savable", "surface", "tracked", "subclassing"),
-            *("optimizer", "scaling", "loss_scale", "serialization", "jit"),
+            *("optimizer", "scaling", "naming", "loss_scale", "serialization", "jit"),
         ),
     ),
     ("front door", ("__init__",)),
@@ -72,7 +72,7 @@ SURFACE = tuple(
     f"fastrms/{name}.py"
     for name in (
         *("variable", "operand", "sources", "surface", "differentiation", "tracing"),
-        *("subclassing", "serialization", "tracked", "overwriting", "clipping"),
+        *("subclassing", "serialization", "naming", "tracked", "overwriting", "clipping"),
     )
 )
 # The graphs of compat: nodes, rows, derivatives, plans, functions. 900 were drawn; the messages

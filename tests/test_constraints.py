@@ -230,3 +230,17 @@ def test_no_warning_where_nothing_is_lost() -> None:
         warnings.simplefilter("error")
         for dialect in fastrms.DIALECTS:
             scene(None, dialect)
+
+
+def test_a_constraint_refused_once_is_refused_again() -> None:
+    variable = fastrms.Variable([0.01, 1.0])
+    optimizer = fastrms.RMSprop(dialect="torch")
+    optimizer.apply([np.ones(2, F4)], [variable])
+    variable.constraint, before = not_negative, variable.numpy()
+    for _ in range(3):
+        with pytest.raises(fastrms.VariableError, match="has a constraint, and the dialect"):
+            optimizer.apply([np.ones(2, F4)])
+        np.testing.assert_array_equal(variable, before)
+    variable.constraint = None
+    optimizer.apply([np.ones(2, F4)])
+    assert optimizer.iterations == 2

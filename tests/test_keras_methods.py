@@ -39,7 +39,9 @@ CONSTRUCTOR = (
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_methods_take_what_keras_takes(name):
-    taken = list(inspect.signature(getattr(RMSprop(), name)).parameters)
+    parameters = inspect.signature(getattr(RMSprop(), name)).parameters.values()
+    # What Keras lacks (the device's `stream`) may be given by keyword alone.
+    taken = [p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
     assert taken == SIGNATURES[name].split()
 
 
@@ -172,6 +174,10 @@ def test_add_optimizer_variables_makes_lists():
         {"shape": (2,), "layout": "x"},
         {"shape": (2,), "name": "a/b"},
         {"shape": (2,), "dtype": "str"},
+        {"shape": (2,), "dtype": "typo"},
+        {"shape": "23"},
+        {"shape": (2.5,)},
+        {"shape": -1},
     ],
     ids=["open shape", "typo", "short values", "aggregation", "layout", "name", "dtype"],
 )
@@ -224,6 +230,18 @@ def test_stateless_apply_is_apply_without_a_trace(options):
             assert np.array_equal(ours, other)
     assert mirror.iterations == 0
     assert start.tolist() == [1, 2]
+
+
+def test_stateless_apply_takes_dictionaries():
+    optimizer, tree = RMSprop(0.1), {"b": np.ones(2), "a": {"k": np.zeros(3)}}
+    optimizer.build(tree)
+    turned = {"a": {"k": np.zeros(3)}, "b": np.ones(2)}
+    grads = {"a": {"k": np.ones(3)}, "b": np.full(2, 2.0)}
+    fresh, _ = optimizer.stateless_apply(optimizer.variables, grads, turned)
+    optimizer.apply(grads)
+    assert [f.tolist() for f in fresh] == [tree["b"].tolist(), tree["a"]["k"].tolist()]
+    with pytest.raises(VariableError, match=r"expected \['a/k', 'b'\]"):
+        optimizer.stateless_apply(optimizer.variables, grads, {"b": np.ones(2)})
 
 
 def test_stateless_apply_refuses_what_does_not_fit():

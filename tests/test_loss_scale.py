@@ -498,3 +498,114 @@ def test_names_count_up() -> None:
     assert one.name != two.name
     assert LossScaleOptimizer(fastrms.RMSprop(), name="mine").name == "mine"
     assert repr(one).startswith(f"<fastrms.LossScaleOptimizer {one.name!r} around <fastrms.RMSprop")
+
+
+# Keras' other methods --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dialect", ["keras-3", "tf-keras-2.11"])
+def test_minimize_scales_the_loss_and_unscales_its_gradients(dialect: str) -> None:
+    pytest.importorskip("autograd")
+    v, u = (fastrms.Variable([1.0, 2.0]) for _ in range(2))
+    optimizer = LossScaleOptimizer(fastrms.RMSprop(0.1, dialect=dialect), initial_scale=8.0)
+    ((gradient, _),) = optimizer.compute_gradients(lambda: (v**2).sum(), [v])
+    np.testing.assert_array_equal(gradient, [16, 32])
+    optimizer.minimize(lambda: (v**2).sum(), [v])
+    fastrms.RMSprop(0.1, dialect=dialect).minimize(lambda: (u**2).sum(), [u])
+    np.testing.assert_array_equal(v, u)
+    before = v.numpy()
+    with np.errstate(all="ignore"):
+        optimizer.minimize(lambda: np.log(v * 0).sum(), [v])
+    np.testing.assert_array_equal(v, before)
+    assert optimizer.dynamic_scale == 4
+
+
+@pytest.mark.parametrize("bad", [False, True], ids=["finite", "not finite"])
+def test_stateless_apply_is_apply_without_a_trace(bad: bool) -> None:
+    optimizer, variables = scene(initial_scale=4.0)
+    optimizer.apply(gradients())
+    grads = [g * F4(np.inf) for g in gradients()] if bad else gradients(1)
+    before = state(optimizer, variables)
+    fresh, own = optimizer.stateless_apply(optimizer.variables, grads, variables)
+    assert state(optimizer, variables) == before
+    optimizer.apply(grads)
+    for ours, theirs in zip([*fresh, *own], [*variables, *optimizer.get_weights()], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_own_variables_go_through_a_store() -> None:
+    optimizer, _ = scene(initial_scale=4.0)
+    optimizer.apply([g * F4(np.inf) for g in gradients()])
+    optimizer.apply(gradients())
+    store: dict[str, Any] = {}
+    optimizer.save_own_variables(store)
+    other, _ = scene(initial_scale=4.0)
+    other.load_own_variables(store)
+    assert other.dynamic_scale == 2
+    for ours, theirs in zip(other.get_weights(), optimizer.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_would_have_no_effect_is_refused() -> None:
+    optimizer, _ = scene()
+    with pytest.raises(fastrms.StateError, match="clipnorm cannot be set"):
+        optimizer.clipnorm = 1.0
+    optimizer.lr = 0.5
+    assert optimizer.inner_optimizer.learning_rate == 0.5
+
+
+class Halved(fastrms.RMSprop):
+    """A user's own optimizer inside."""
+
+
+def test_the_inner_optimizers_class_is_kept_or_refused() -> None:
+    optimizer = LossScaleOptimizer(Halved(rho=0.5))
+    again = fastrms.deserialize(fastrms.serialize(optimizer), {"Halved": Halved})
+    assert type(again.inner_optimizer) is Halved
+    for config in ({"class_name": "Adam", "config": {}}, {"config": {}}, {}):
+        with pytest.raises(fastrms.ArgumentError, match=r"unknown optimizer|not a serialized"):
+            LossScaleOptimizer.from_config({"inner_optimizer": config})
+
+
+# As TensorFlow 2.12.0 serializes LossScaleOptimizer(RMSprop(0.01, momentum=0.9)) on a CPU.
+WRITTEN = {
+    "class_name": "LossScaleOptimizerV3",
+    "config": {
+        "inner_optimizer": {
+            "class_name": "Custom>RMSprop",
+            "config": {
+                "name": "RMSprop",
+                "weight_decay": None,
+                "clipnorm": None,
+                "global_clipnorm": None,
+                "clipvalue": None,
+                "use_ema": False,
+                "ema_momentum": 0.99,
+                "ema_overwrite_frequency": 100,
+                "jit_compile": False,
+                "is_legacy_optimizer": False,
+                "learning_rate": 0.01,
+                "rho": 0.9,
+                "momentum": 0.9,
+                "epsilon": 1e-07,
+                "centered": False,
+            },
+        },
+        "dynamic": True,
+        "initial_scale": 8.0,
+        "dynamic_growth_steps": 7,
+    },
+}
+
+
+def test_what_tensorflow_wrote_is_read_with_its_dialect_and_runs_the_kernels() -> None:
+    optimizer = fastrms.deserialize(json.loads(json.dumps(WRITTEN)))
+    assert (optimizer.dialect, optimizer.initial_scale) == ("tf-keras-2.11", 8)
+    assert optimizer.inner_optimizer.momentum == 0.9
+    assert optimizer.inner_optimizer.jit_compile is True
+    inner = json.loads(json.dumps(optimizer.get_config()["inner_optimizer"]))
+    expected = json.loads(json.dumps(WRITTEN["config"]["inner_optimizer"]))
+    del expected["config"]["jit_compile"]
+    assert {**inner["config"], "learning_rate": 0.01} == expected["config"]
+    # TensorFlow 2.12.0 read this; under the name LossScaleOptimizer it raised a TypeError.
+    assert fastrms.serialize(optimizer)["class_name"] == WRITTEN["class_name"]

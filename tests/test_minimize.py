@@ -1,5 +1,6 @@
 """`minimize` and `compute_gradients`: losses in plain NumPy, against finite differences."""
 
+import math
 import subprocess
 import sys
 
@@ -258,3 +259,15 @@ def test_without_autograd_the_extra_is_named():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pip install 'fastrms[autodiff]'" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [lambda v: math.sqrt(v), lambda v: float(v), lambda v: v.numpy() ** 2],
+    ids=["math.sqrt", "float", "numpy"],
+)
+def test_a_variable_made_a_plain_number_is_blamed_with_its_line(loss):
+    v = Variable(2.0)
+    with pytest.raises(GradientError, match=r"has no derivative here .* line \d+ of test_minimize"):
+        RMSprop().minimize(lambda: loss(v), [v])
+    assert v.numpy() == 2

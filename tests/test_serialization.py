@@ -71,6 +71,16 @@ def test_a_configuration_that_several_systems_write_needs_its_dialect():
     assert RMSprop.from_config({**config, "dialect": "keras-2.2"}).dialect == "keras-2.2"
 
 
+@pytest.mark.parametrize("marks", [{}, {"is_legacy_optimizer": False}], ids=["one", "both"])
+def test_the_engine_of_the_writer_is_not_asked_for_here(marks):
+    config = RMSprop(dialect="tf-keras-2.11").get_config()
+    del config["dialect"]
+    read = RMSprop.from_config({**config, **marks, "jit_compile": False})
+    assert (read.dialect, read.jit_compile) == ("tf-keras-2.11", True)
+    for ours in ({"rho": 0.5}, RMSprop().get_config()):
+        assert RMSprop.from_config({**ours, "jit_compile": False}).jit_compile is False
+
+
 def test_a_configuration_that_one_system_writes_tells_its_dialect():
     config = RMSprop(dialect="tf-keras-v2", momentum=0.5).get_config()
     del config["dialect"]

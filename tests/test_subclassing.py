@@ -193,6 +193,14 @@ def test_other_overrides_raise_when_the_class_is_made(name):
         type("Mine", (mixin, SGD), {})
 
 
+@pytest.mark.parametrize("name", ["rho", "clipnorm", "use_ema"])
+def test_a_hyperparameter_of_the_class_would_not_be_used(name):
+    with pytest.raises(ArgumentError, match=f"overrides '{name}'"):
+        type("Mine", (RMSprop,), {name: 0.5})
+    kind = type("Mine", (SGD,), {"rho": 0.5})  # its own step may read it
+    assert kind(learning_rate=0.5).rho == 0.5
+
+
 def test_new_names_are_free():
     kind = type("Mine", (SGD,), {"helper": lambda self: 3, "__repr__": lambda self: "mine"})
     assert kind(learning_rate=0.5).helper() == 3

@@ -343,3 +343,11 @@ def test_a_constraint_that_fails_leaves_replacing_gradients_undone():
     with pytest.raises(ZeroDivisionError):
         optimizer.apply([[5.0], [1.0]], [v, w])
     assert (v.value.tolist(), w.value.tolist()) == ([1], [1])
+
+
+def test_a_shallow_copy_does_not_follow_the_variable():
+    v = Variable([1.0, 2.0], name="v", constraint=np.abs)
+    kept = copy.copy(v)
+    v.assign([3.0, 4.0])
+    assert kept.numpy().tolist() == [1, 2]
+    assert (kept.name, kept.constraint) == ("v", np.abs)

@@ -112,7 +112,8 @@ class LossScale:
 
     `reciprocal`: gradients are multiplied by 1/scale (float32) instead of divided. `floor`: the
     least scale. `own`: the scalars that precede the inner optimizer's weights. `fixed`: there is
-    an argument `dynamic`, False for a scale that stays.
+    an argument `dynamic`, False for a scale that stays. `class_name`: the name under which the
+    system serializes the class.
     """
 
     reciprocal: bool
@@ -120,6 +121,7 @@ class LossScale:
     skipped_step_counts: bool
     own: tuple[str, ...] = ()
     fixed: bool = False
+    class_name: str = "LossScaleOptimizer"
 
 
 @dataclass(frozen=True)

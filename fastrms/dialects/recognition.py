@@ -32,9 +32,10 @@ def recognized(config: Mapping[str, Any], default: str) -> dict[str, Any]:
     arguments = dict(config)
     if "dialect" in arguments:
         return arguments
-    if "is_legacy_optimizer" in arguments:
-        arguments = {key: value for key, value in arguments.items() if key not in MARKS}
-    found = writers(set(arguments))
+    bare = {key: value for key, value in arguments.items() if key not in MARKS}
+    found = writers(set(bare))
+    if "is_legacy_optimizer" in arguments or (found and default not in found):
+        arguments = bare
     if len(found) > 1 and default not in found:
         raise ArgumentError(
             f"a configuration with the keys {sorted(arguments)} is written by {', '.join(found)}, "
