@@ -179,7 +179,10 @@ def test_add_optimizer_variables_makes_lists():
         {"shape": (2.5,)},
         {"shape": -1},
     ],
-    ids=["open shape", "typo", "short values", "aggregation", "layout", "name", "dtype"],
+    ids=[
+        *("open shape", "typo", "short values", "aggregation", "layout", "name", "dtype"),
+        *("unknown dtype", "text for a shape", "fraction", "negative"),
+    ],
 )
 def test_added_variables_that_cannot_be(arguments):
     optimizer = slow()
