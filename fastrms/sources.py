@@ -34,9 +34,19 @@ def view_of(value: Any) -> Array:
         raise TypeError(f"NumPy cannot view its memory: {error}") from error
 
 
+def dlpack_writes() -> bool:
+    """Tell whether this NumPy lets memory taken by DLPack be written: 2.2.0 to 2.2.2 do not."""
+    return bool(np.from_dlpack(np.zeros(1)).flags.writeable)
+
+
 def lent(value: Any) -> Array:
     """Return a tensor's memory to be updated in place: twice the same, so not a copy."""
     array, again = view_of(value), view_of(value)
+    if not array.flags.writeable and not hasattr(type(value), "__array__") and not dlpack_writes():
+        raise TypeError(
+            f"NumPy {np.__version__} makes all that it takes by DLPack read-only; install 2.2.6 or "
+            "newer"
+        )
     same = array.ctypes.data == again.ctypes.data and array.strides == again.strides
     if array is not again and not (same and array.shape == again.shape):
         raise TypeError("it gives NumPy copies of its memory, which cannot be updated in place")
