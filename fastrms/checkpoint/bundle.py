@@ -45,7 +45,24 @@ _LARGEST_INDEX = 1 << 30
 _VERSION = wire.field(3, wire.field(1, 1))
 
 
-class Bundle(Mapping[str, Array]):
+class _Entries(Mapping[str, Array]):
+    """Tensors by name, each described by an entry; a format says how one is read."""
+
+    entries: dict[str, Entry]
+
+    def dtype(self, name: str) -> str:
+        """Return the name of a tensor's dtype, or `type 99` for one that is not readable."""
+        code = self.entries[name].dtype
+        return DTYPES.get(code, f"type {code}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+class Bundle(_Entries):
     """An opened checkpoint: names to tensors, which are read and verified when asked for.
 
     Parameters
@@ -91,19 +108,9 @@ class Bundle(Mapping[str, Array]):
                 "index is damaged."
             )
 
-    def dtype(self, name: str) -> str:
-        """Return the name of a tensor's dtype, or `type 99` for one that is not readable."""
-        return _name_of(self.entries[name])
-
     def _shard(self, number: int) -> Path:
         """Return the path of one data file."""
         return _shard(self.prefix, number, self.count)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.entries)
-
-    def __len__(self) -> int:
-        return len(self.entries)
 
     def __getitem__(self, name: str) -> Array:
         entry = self.entries[name]
@@ -158,12 +165,7 @@ def _size_of(path: Path) -> int:
         ) from None
 
 
-def _name_of(entry: Entry) -> str:
-    """Return the name of an entry's dtype."""
-    return DTYPES.get(entry.dtype, f"type {entry.dtype}")
-
-
-class OldFile(Mapping[str, Array]):
+class OldFile(_Entries):
     """A checkpoint of TensorFlow's first format: one file, values inside the table.
 
     Parameters
@@ -182,7 +184,7 @@ class OldFile(Mapping[str, Array]):
         key, meta = next(table, (b"?", memoryview(b"")))
         if key:
             raise CheckpointError(f"{path} has no list of its tensors; it is damaged.")
-        self.entries: dict[str, Entry] = {}
+        self.entries = {}
         self._parts: dict[str, list[tuple[Any, Any]]] = {}
         for value in wire.gathered(wire.gathered(meta).get(1, [memoryview(b"")])[-1]).get(1, []):
             found = wire.gathered(value)
@@ -193,16 +195,6 @@ class OldFile(Mapping[str, Array]):
             extents = read_extents(found.get(2, [memoryview(b"")])[-1])
             data = found.get(3, [memoryview(b"")])[-1]
             self._parts.setdefault(wire.text(found, 1), []).append((extents, data))
-
-    def dtype(self, name: str) -> str:
-        """Return the name of a tensor's dtype, or `type 99` for one that is not readable."""
-        return _name_of(self.entries[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.entries)
-
-    def __len__(self) -> int:
-        return len(self.entries)
 
     def __getitem__(self, name: str) -> Array:
         entry = self.entries[name]
