@@ -349,7 +349,7 @@ BAD = {
     "tape": (lambda: LATE.SGD().minimize(lambda: 3.0, [], tape=object()), "tape"),
     "tensor": (lambda: step_on(object()), "is not a variable"),
     "pairs": (lambda: V2.SGD().apply_gradients([1, 2]), "(gradient, variable) pairs"),
-    "name": (lambda: V2.get("nadam"), "is not provided"),
+    "name": (lambda: V2.get("nadam"), "unknown optimizer 'nadam'"),
     "nothing": (lambda: V2.get(None), "None does not name an optimizer"),
     "config": (lambda: V2.deserialize({"class_name": "SGD"}), "not a serialized optimizer"),
     "slot shape": (lambda: V2.SGD().add_slot(np.ones(3), "a", shape=(2,)), "shape=(2,)"),
