@@ -1,5 +1,6 @@
-"""The modules of a generation that build nets: `layers`, `models`, `losses`, `callbacks`, ..."""
+"""The modules of a generation: `backend`, `optimizers`, `layers`, `models`, `losses`, ..."""
 
+import functools
 import sys
 import types
 from collections.abc import Callable
@@ -7,10 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.surface import missing, namespace
+from ..graph import classes, surfaces
+from ..graph import generations as optimizers
 from ..graph.calls import legacy_get_updates_support
-from . import callbacks, initializers, layers, models, pieces
+from . import callbacks, generations, initializers, layers, models, pieces
 from .generations import Generation
 from .naming import GRADIENTS, NotProvided, adapted
+
+# What a generation is: the rows of its nets, its optimizers and its backend, by its package.
+GENERATIONS = {
+    "keras1": (generations.KERAS_1, optimizers.KERAS_1, surfaces.KERAS_1),
+    "tf_contrib": (generations.TF_CONTRIB, optimizers.TF_CONTRIB, surfaces.KERAS_2),
+    "keras20": (generations.KERAS_20, optimizers.KERAS_2_0, surfaces.KERAS_2),
+    "keras22": (generations.KERAS_22, optimizers.KERAS_2_2, surfaces.KERAS_2),
+    "keras23": (generations.KERAS_23, optimizers.KERAS_2_3, surfaces.KERAS_2),
+    "tf_keras_v1": (generations.TF_KERAS_V1, optimizers.TF_KERAS_V1, surfaces.KERAS_2),
+}
 
 # Other paths of the same modules in old Keras.
 PATHS = {
@@ -77,33 +91,50 @@ def contents(generation: Generation) -> dict[str, dict[str, Any]]:
     }
 
 
-def absent(module: str, known: list[str]) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a module: a name it lacks is refused by that name."""
+def absent(known: list[str]) -> Callable[[str, str], Exception]:
+    """Return what makes the error of a name that a module lacks, which says what there is."""
 
-    def __getattr__(name: str) -> Any:  # noqa: N807
+    def error(module: str, name: str) -> Exception:
         if name.startswith("__"):
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        raise NotProvided(
+            return AttributeError(f"module {module!r} has no attribute {name!r}")
+        return NotProvided(
             f"{module} does not provide {name!r}; provided: {', '.join(known) or 'none of it'}. "
             f"{GRADIENTS}"
         )
 
-    return __getattr__
+    return error
 
 
-def install(package: str, generation: Generation) -> list[str]:
+def module(
+    path: str, about: str, names: dict[str, Any], lacking: Callable[[str, str], Exception]
+) -> types.ModuleType:
+    """Return a new module with some names that can be imported under a path."""
+    made = types.ModuleType(path, about)
+    made.__path__ = []
+
+    def __getattr__(name: str) -> Any:  # noqa: N807
+        raise lacking(path, name)
+
+    vars(made).update(names, __getattr__=__getattr__)
+    sys.modules[path] = made
+    return made
+
+
+def install(package: str) -> list[str]:
     """Make the modules of a generation importable under its package; return their names."""
-    made: dict[str, types.ModuleType] = {}
-    for short, names in contents(generation).items():
+    nets, row, surface = GENERATIONS[package.rpartition(".")[2]]
+    about = "`{}` of " + row.name + ", without a framework."
+    backend = module(f"{package}.backend", about.format("backend"), namespace(surface), missing)
+    found = classes.family(row, f"{package}.optimizers", backend)
+    lacking = functools.partial(classes.absent, row)
+    made = {"backend": backend}
+    made["optimizers"] = module(f"{package}.optimizers", about.format("optimizers"), found, lacking)
+    for short, names in contents(nets).items():
+        refusal = absent(sorted(n for n in names if n != "get"))
         for path in (short, *PATHS.get(short, ())):
-            full = f"{package}.{path}"
-            module = types.ModuleType(full, f"`{path}` of {generation.name}, without a framework.")
-            module.__path__ = []
-            vars(module).update(names)
-            vars(module)["__getattr__"] = absent(full, sorted(n for n in names if n != "get"))
-            made[path] = sys.modules[full] = module
-    for path, module in made.items():
+            made[path] = module(f"{package}.{path}", about.format(path), names, refusal)
+    for path, one in made.items():
         above, _, last = path.rpartition(".")
         owner: Any = made[above] if above else sys.modules[package]
-        setattr(owner, last, module)
+        setattr(owner, last, one)
     return sorted(path for path in made if "." not in path)
