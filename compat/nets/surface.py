@@ -14,7 +14,7 @@ from ..graph import generations as optimizers
 from ..graph.calls import legacy_get_updates_support
 from . import callbacks, generations, initializers, layers, models, pieces
 from .generations import Generation
-from .naming import GRADIENTS, NotProvided, adapted
+from .naming import GRADIENTS, NotProvided, adapted, named
 
 # What a generation is: the rows of its nets, its optimizers and its backend, by its package.
 GENERATIONS = {
@@ -40,17 +40,31 @@ PATHS = {
 ABSENT = ("applications", "datasets", "preprocessing", "regularizers")
 
 
-def to_categorical(y: Any, num_classes: int | None = None, nb_classes: int | None = None) -> Any:
-    """Return a row of zeros with a one at its class for each class number."""
-    numbers = np.asarray(y, dtype="int").reshape(-1)
-    count = num_classes or nb_classes or int(numbers.max()) + 1
-    if numbers.size and (numbers.min() < 0 or numbers.max() >= count):
-        raise ValueError(
-            f"class numbers run from {numbers.min()} to {numbers.max()}; valid: 0 to {count - 1}."
-        )
-    found = np.zeros((numbers.size, count))
-    found[np.arange(numbers.size), numbers] = 1
-    return found
+def one_hot(generation: Generation) -> Callable[..., Any]:
+    """Return `to_categorical` of a generation."""
+
+    def encoded(y: Any, num_classes: int | None = None, dtype: Any = None) -> Any:
+        if generation.flat_categories and dtype is not None:
+            raise TypeError(
+                f"to_categorical of {generation.name} has no dtype (received {dtype!r}), it gives "
+                "float64; leave it out and use .astype."
+            )
+        given = np.asarray(y, dtype="int")
+        count = num_classes or int(given.max()) + 1
+        if given.size and (given.min() < 0 or given.max() >= count):
+            raise ValueError(
+                f"class numbers run from {given.min()} to {given.max()}; valid: 0 to {count - 1}."
+            )
+        if generation.flat_categories:
+            return np.eye(count)[given.reshape(-1)]
+        single = given.ndim > 1 and given.shape[-1] == 1
+        return np.eye(count, dtype=dtype or "float32")[given[..., 0] if single else given]
+
+    def to_categorical(*args: Any, **kwargs: Any) -> Any:
+        """Return zeros with a one at its class for each class number."""
+        return encoded(**named("to_categorical", encoded, generation, args, kwargs))
+
+    return to_categorical
 
 
 def normalize(x: Any, axis: int = -1, order: int = 2) -> Any:
@@ -85,7 +99,7 @@ def contents(generation: Generation) -> dict[str, dict[str, Any]]:
         "constraints": {**limits, "get": pieces.getter("constraint", limits, True)},
         "initializers": starts,
         "initializations": starts,
-        "utils": {"to_categorical": to_categorical, "normalize": normalize},
+        "utils": {"to_categorical": one_hot(generation), "normalize": normalize},
         "legacy": {"legacy_get_updates_support": legacy_get_updates_support},
         **{name: {} for name in ABSENT},
     }

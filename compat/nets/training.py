@@ -12,6 +12,7 @@ from ..engine.expressions import Expression
 from . import pieces
 from .callbacks import CallbackList, History
 from .generations import Generation
+from .layer import alone, listed
 from .naming import NotProvided, refuse
 
 Array = NDArray[Any]
@@ -175,45 +176,37 @@ class Training:
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None, **rest: Any) -> Any:
         """Make one step; return the loss before it, or a list with the metrics."""
         refuse("train_on_batch", sample_weight=sample_weight, **rest)
-        function = self._function("train")
-        found = function(self._data(x, y))
-        return found[0] if len(found) == 1 else found
+        return alone(self._function("train")(self._data(x, y)))
 
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
         """Return the loss of a batch, or a list with the metrics."""
         refuse("test_on_batch", sample_weight=sample_weight)
-        found = self._function("test")(self._data(x, y))
-        return found[0] if len(found) == 1 else found
+        return alone(self._function("test")(self._data(x, y)))
 
     def predict_on_batch(self, x: Any) -> Any:
         """Return the outputs of a batch."""
-        found = self._function("predict")(self._arrays(x, self.inputs, "inputs"))
-        return found[0] if len(found) == 1 else found
+        return alone(self._function("predict")(self._arrays(x, self.inputs, "inputs")))
 
     def predict(self, x: Any, batch_size: int = 32, verbose: int = 0) -> Any:
         """Return the outputs of many examples."""
-        arrays = self._arrays(x, self.inputs, "inputs")
-        function = self._function("predict")
-        rows = [
-            function([a[part] for a in arrays])
-            for part in batches(len(arrays[0]), batch_size or 32)
-        ]
-        found = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
-        return found[0] if len(found) == 1 else found
+        rows = self._by_batch("predict", self._arrays(x, self.inputs, "inputs"), batch_size)
+        return alone([np.concatenate(parts) for parts in zip(*rows, strict=True)])
+
+    def _by_batch(self, kind: str, arrays: list[Array], size: int) -> Iterator[list[Any]]:
+        """Yield what a function gives for each batch of some data."""
+        function = self._function(kind)
+        for part in batches(len(arrays[0]), size or 32):
+            yield function([a[part] for a in arrays])
 
     def evaluate(
         self, x: Any, y: Any, batch_size: int = 32, verbose: int = 1, sample_weight: Any = None
     ) -> Any:
         """Return the mean loss of many examples, or a list with the metrics."""
         refuse("evaluate", sample_weight=sample_weight)
-        arrays, function = self._data(x, y), self._function("test")
-        size = len(arrays[0])
-        totals = np.zeros(len(self.metrics_names))
-        for part in batches(size, batch_size or 32):
-            values = function([a[part] for a in arrays])
-            totals += np.array(values, float) * (part.stop - part.start)
-        found = [float(total) for total in totals / size]
-        return found[0] if len(found) == 1 else found
+        arrays = self._data(x, y)
+        sizes = [part.stop - part.start for part in batches(len(arrays[0]), batch_size or 32)]
+        found = np.array(list(self._by_batch("test", arrays, batch_size)), float)
+        return alone([float(mean) for mean in np.average(found, axis=0, weights=sizes)])
 
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = 32, epochs: int = 1,
@@ -249,10 +242,8 @@ class Training:
                 run.batch_end(function([a[chosen] for a in arrays]))
                 if self.stop_training:
                     break
-            logs = (
-                self._validated(held, batch_size or 32) if held and not self.stop_training else {}
-            )
-            run.epoch_end(logs)
+            tested = held and not self.stop_training
+            run.epoch_end(self._validated(held, batch_size or 32) if tested else {})
             if self.stop_training:
                 break
         return run.end()
@@ -260,9 +251,6 @@ class Training:
     def _validated(self, held: list[Array], batch_size: int) -> dict[str, Any]:
         """Return the means of loss and metrics over held-out examples, by name."""
         cut = len(self.inputs)
-        x, y = (list(part) if len(part) > 1 else part[0] for part in (held[:cut], held[cut:]))
-        values = self.evaluate(x, y, batch_size, 0)
-        named = zip(
-            self.metrics_names, values if isinstance(values, list) else [values], strict=True
-        )
-        return {f"val_{name}": value for name, value in named}
+        x, y = alone(held[:cut]), alone(held[cut:])
+        values = listed(self.evaluate(x, y, batch_size, 0))
+        return {f"val_{n}": value for n, value in zip(self.metrics_names, values, strict=True)}

@@ -326,6 +326,36 @@ def test_utils(keras):
         utils.to_categorical([0, 5], 3)
 
 
+FLAT = ("keras1", "keras20", "tf_contrib")
+# What Keras 1.2.2, 2.0.8, 2.2.4 and 2.3.1 and the Keras of TensorFlow 1.3 and 1.13 returned for
+# some class numbers of three classes: in the first three and in the others.
+CATEGORIES = {
+    "list": ([0, 1, 2], (3, 3), (3, 3)),
+    "column": ([[0], [1]], (2, 3), (2, 3)),
+    "table": ([[0, 1], [1, 2]], (4, 3), (2, 2, 3)),
+    "deep column": (np.zeros((2, 3, 1)), (6, 3), (2, 3, 3)),
+    "one number": (1, (1, 3), (3,)),
+    "none": ([], (0, 3), (0, 3)),
+    "floats": ([1.7], (1, 3), (1, 3)),
+}
+
+
+@pytest.mark.parametrize("case", CATEGORIES)
+def test_categories_have_the_shape_and_dtype_that_they_had(keras, case):
+    given, flat, kept = CATEGORIES[case]
+    encode, old = keras.find("utils").to_categorical, keras.name in FLAT
+    found = encode(given, 3)
+    assert (found.shape, found.dtype) == ((flat, "float64") if old else (kept, "float32"))
+    np.testing.assert_array_equal(found.reshape(-1, 3).argmax(-1), np.ravel(given).astype(int))
+    word = "nb_classes" if keras.name == "keras1" else "num_classes"
+    np.testing.assert_array_equal(encode(given, **{word: 3}), found)
+    if old:
+        with pytest.raises(TypeError, match="has no dtype"):
+            encode(given, 3, dtype="int32")
+    else:
+        assert encode(given, 3, dtype="int32").dtype == "int32"
+
+
 @pytest.mark.parametrize("name", ["Conv2D", "Convolution2D", "LSTM", "BatchNormalization", "Merge"])
 def test_unknown_layers_are_refused_by_name(keras, name):
     with pytest.raises(NotProvided, match=rf"layers does not provide '{name}'.*grads="):
