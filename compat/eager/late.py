@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.errors import ArgumentError
@@ -108,14 +107,7 @@ class Optimizer(Base):
         self, model_variable: Any, variable_name: str, shape: Any = None, initial_value: Any = None
     ) -> Weight:
         """Return a new weight in the shape and dtype of a variable."""
-        array = array_of(model_variable)
-        if shape is not None and tuple(shape) != array.shape:
-            raise ArgumentError(
-                f"shape={shape!r} of {variable_name!r} is not the variable's {array.shape}; such "
-                "weights have their variables' shapes here. Use add_variable for others."
-            )
-        initial = None if initial_value is None else np.asarray(initial_value)
-        return self._slot(variable_name, self._index(model_variable), initial)
+        return self._slot_of(model_variable, variable_name, shape, initial_value)
 
     def add_variable(
         self, shape: Any, dtype: Any = None, initializer: Any = "zeros", name: str | None = None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 import fastrms
 from fastrms import weights
 from fastrms.dialects import Dialect
+from fastrms.errors import ArgumentError
 from fastrms.exclusion import undecayed
 from fastrms.stepper import Stepper
 from fastrms.subclassing import UserPlan
@@ -112,10 +113,17 @@ class State:
             )
         return index
 
-    def _slot(self, slot: str, index: int, initial: Any = None) -> Weight:
-        """Return the slot of a variable, created if need be."""
-        stepper = self._core.stepper
+    def _slot_of(self, variable: Any, slot: str, shape: Any, initial: Any) -> Weight:
+        """Return the slot of a variable, created if need be with what an initializer gives."""
+        array, index, stepper = array_of(variable), self._index(variable), self._core.stepper
         assert stepper is not None
+        if shape is not None and tuple(shape) != array.shape:
+            raise ArgumentError(
+                f"shape={shape!r} of slot {slot!r} is not the variable's {array.shape}; slots have "
+                "their variables' shapes here. Leave shape out, or use add_variable of 2.11."
+            )
+        if callable(initial):
+            initial = initial(shape=array.shape, dtype=array.dtype)
         if (slot, index) not in stepper.state.slots:
             stepper.state.create([slot], [index])
             if initial is not None:

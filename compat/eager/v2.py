@@ -12,7 +12,7 @@ from fastrms.sparse import IndexedSlices
 from . import rows
 from .hypers import Hypers
 from .pairs import Pairs, SparseConstraintError, Transform, UnknownVariableError, filtered
-from .weights import Weight, array_of, name_of
+from .weights import Weight, name_of
 
 Array = NDArray[Any]
 
@@ -91,12 +91,6 @@ class OptimizerV2(Hypers):
     ) -> Weight:
         """Return a new slot of a variable, or the one of that name."""
         self._cover([var])
-        array = array_of(var)
-        if shape is not None and tuple(shape) != array.shape:
-            raise ArgumentError(
-                f"shape={shape!r} of slot {slot_name!r} is not the variable's {array.shape}; slots "
-                "have their variables' shapes here. Leave shape out."
-            )
         known = {"zeros": 0, "ones": 1}
         if isinstance(initializer, str):
             if initializer not in known:
@@ -105,9 +99,7 @@ class OptimizerV2(Hypers):
                     "or a callable from shape and dtype to an array."
                 )
             initializer = known[initializer]
-        elif callable(initializer):
-            initializer = initializer(shape=array.shape, dtype=array.dtype)
-        return self._slot(self._ours(slot_name), self._index(var), initializer)
+        return self._slot_of(var, self._ours(slot_name), shape, initializer)
 
     def get_slot(self, var: Any, slot_name: str) -> Weight:
         """Return a slot of a variable; KeyError without it."""
