@@ -6,9 +6,10 @@ returns the array of the result, and leaves with the plan the calls that fill it
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
 from fastrms.reference import chunk_sums
@@ -18,17 +19,22 @@ Shape = tuple[int | None, ...] | None
 Given = Mapping[str, Any]
 
 
-class Plan(Protocol):
-    """What binds an operation: gives out memory that starts as zeros, takes calls."""
+class Plan(NamedTuple):
+    """What an operation is bound to.
 
-    def new(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return an array that lives as long as the plan."""
+    `new` gives out memory that starts as zeros, `call` takes a call for every run, and `known`
+    returns what an array holds at every run, or raises.
+    """
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Carry out a call whenever the plan runs."""
+    new: Callable[[tuple[int, ...], Any], Array]
+    call: Callable[..., None]
+    known: Callable[[Array], Any]
 
-    def known(self, array: Array) -> Any:
-        """Return what an array holds at every run, or raise."""
+    def filled(self, shape: Any, dtype: str, function: Any, *arguments: Any) -> Array:
+        """Return memory that a call fills at every run; the call gets it as its last argument."""
+        out = self.new(tuple(shape), dtype)
+        self.call(function, *arguments, out)
+        return out
 
 
 Bind = Callable[[Plan, list[Array], Given, str], Array]
@@ -40,6 +46,7 @@ class Operation(NamedTuple):
     bind: Bind
     dtype: str = "same"
     shapes_only: bool = False  # the result depends on the inputs' shapes alone
+    elementwise: bool = False  # the operands are broadcast, the result has their common shape
 
 
 def broadcast(shapes: Sequence[Shape]) -> Shape:
@@ -62,39 +69,46 @@ def broadcast(shapes: Sequence[Shape]) -> Shape:
 def ufunc(function: Any, dtype: str = "same") -> Operation:
     """Return the row of a NumPy function that works element by element."""
 
-    def elementwise(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
-        out = plan.new(np.broadcast_shapes(*[a.shape for a in arrays]), kind)
-        plan.call(function, *arrays, out)
-        return out
+    def bind(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
+        shape = np.broadcast_shapes(*[a.shape for a in arrays])
+        return plan.filled(shape, kind, function, *arrays)
 
-    return Operation(elementwise, dtype)
+    return Operation(bind, dtype, elementwise=True)
 
 
-def axes_of(axis: Any, rank: int) -> tuple[int, ...]:
-    """Return which axes a reduction runs over."""
-    if axis is None:
-        return tuple(range(rank))
-    return tuple(int(a) % max(rank, 1) for a in (axis if np.iterable(axis) else [axis]))
+def reduced(x: Array, axis: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return which axes a reduction runs over, and the shape it leaves, with ones for these."""
+    every = axis is None
+    axes = tuple(range(x.ndim)) if every else normalize_axis_tuple(axis, x.ndim or 1)
+    return axes, tuple(1 if i in axes else n for i, n in enumerate(x.shape))
 
 
 def reduction(function: Any, dtype: str = "same", mean: bool = False) -> Operation:
-    """Return the row of a NumPy reduction, or of a sum divided by its count."""
+    """Return the row of a NumPy reduction that keeps its axes, or of a sum over its count."""
 
     def bind(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
-        x, axes = arrays[0], axes_of(given["axis"], arrays[0].ndim)
-        out = plan.new(tuple(1 if i in axes else n for i, n in enumerate(x.shape)), kind)
-        plan.call(function.reduce, x, axes, None, out, True)
+        axes, shape = reduced(arrays[0], given["axis"])
+        out = plan.new(shape, kind)
+        plan.call(function.reduce, arrays[0], axes, None, out, True)
         if mean:
-            plan.call(np.divide, out, np.asarray(x.size // max(out.size, 1), kind), out)
-        left = tuple(n for i, n in enumerate(x.shape) if i not in axes)
-        return out if given["keepdims"] else out.reshape(left)
+            plan.call(np.divide, out, np.asarray(arrays[0].size // max(out.size, 1), kind), out)
+        return out
 
     return Operation(bind, dtype)
 
 
 def view(function: Callable[[Array, Given, list[Array]], Any]) -> Operation:
     """Return the row of an operation that only looks at its first input in another way."""
-    return Operation(lambda plan, arrays, given, kind: function(arrays[0], given, arrays))
+    return Operation(lambda plan, arrays, given, kind: function(arrays[0], given, arrays), "first")
+
+
+def of_shape(function: Callable[[tuple[int, ...], Given, str], Array]) -> Operation:
+    """Return the row of an operation that needs only the shape of its input."""
+    return Operation(
+        lambda plan, arrays, given, kind: function(arrays[0].shape, given, kind),
+        "given",
+        shapes_only=True,
+    )
 
 
 def reshaping(shape: Callable[[Plan, list[Array], Given], tuple[int, ...]]) -> Operation:
@@ -102,7 +116,8 @@ def reshaping(shape: Callable[[Plan, list[Array], Given], tuple[int, ...]]) -> O
     return Operation(
         lambda plan, arrays, given, kind: _contiguous(plan, arrays[0]).reshape(
             shape(plan, arrays, given)
-        )
+        ),
+        "first",
     )
 
 
@@ -129,9 +144,7 @@ def argument(function: Any) -> Operation:
     def bind(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
         left = list(arrays[0].shape)
         del left[given["axis"]]
-        out = plan.new(tuple(left), kind)
-        plan.call(function, arrays[0], given["axis"], out)
-        return out
+        return plan.filled(left, kind, function, arrays[0], given["axis"])
 
     return Operation(bind, "given")
 
@@ -145,11 +158,9 @@ def product(function: Any) -> Operation:
         if not fits or (function is np.dot and y.ndim != 2):
             raise ValueError(
                 f"shapes {x.shape} and {y.shape} cannot be multiplied; valid: (..., n) and (n, m). "
-                "Transpose one, or use K.batch_dot, or K.sum of a product."
+                "Transpose one, or use K.batch_dot, or K.sum of a product"
             )
-        out = plan.new((*x.shape[:-1], y.shape[-1]), kind)
-        plan.call(function, x, y, out)
-        return out
+        return plan.filled((*x.shape[:-1], y.shape[-1]), kind, function, x, y)
 
     return Operation(bind)
 
@@ -173,21 +184,11 @@ def sum_like(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
     return out
 
 
-def spread_like(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
-    """Bind a reduced array repeated along the reduced axes."""
-    x, like = arrays[0], arrays[1].shape
-    axes = axes_of(given["axis"], len(like))
-    kept = tuple(1 if i in axes else size for i, size in enumerate(like))
-    return np.broadcast_to(_contiguous(plan, x).reshape(kept), like)
-
-
 def concatenate(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
     """Bind arrays joined along an axis."""
     axis, sizes = given["axis"] % arrays[0].ndim, list(arrays[0].shape)
     sizes[axis] = sum(a.shape[axis] for a in arrays)
-    out = plan.new(tuple(sizes), kind)
-    plan.call(np.concatenate, arrays, axis, out)
-    return out
+    return plan.filled(sizes, kind, np.concatenate, arrays, axis)
 
 
 def part(x: Array, given: Given, arrays: list[Array]) -> Any:
@@ -197,32 +198,17 @@ def part(x: Array, given: Given, arrays: list[Array]) -> Any:
     return x[(slice(None),) * axis + (slice(first, first + arrays[1 + number].shape[axis]),)]
 
 
-def repeat(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
-    """Bind an array whose elements are repeated along an axis."""
-    x, axis, times = arrays[0], given["axis"] % arrays[0].ndim, given["times"]
-    before, count, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
-    out = plan.new((*before, count * times, *after), kind)
-    apart = out.reshape((*before, count, times, *after))
-    plan.call(np.copyto, apart, np.expand_dims(x, axis + 1))
-    return out
-
-
-def unrepeat(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
-    """Bind sums of neighbours along an axis."""
-    x, axis, times = arrays[0], given["axis"] % arrays[0].ndim, given["times"]
-    before, count, after = x.shape[:axis], x.shape[axis] // times, x.shape[axis + 1 :]
-    out = plan.new((*before, count, *after), kind)
-    apart = _contiguous(plan, x).reshape((*before, count, times, *after))
-    plan.call(np.add.reduce, apart, axis + 1, None, out)
-    return out
+def merged(plan: Plan, arrays: list[Array], given: Given) -> tuple[int, ...]:
+    """Return a shape in which an axis and the next are one."""
+    sizes = arrays[0].shape
+    axis = given["axis"] % (len(sizes) - 1)
+    return (*sizes[:axis], sizes[axis] * sizes[axis + 1], *sizes[axis + 2 :])
 
 
 def gather(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
     """Bind rows by number."""
     x, rows = arrays
-    out = plan.new(rows.shape + x.shape[1:], kind)
-    plan.call(np.take, x, rows, 0, out)
-    return out
+    return plan.filled(rows.shape + x.shape[1:], kind, np.take, x, rows, 0)
 
 
 def scatter_like(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
@@ -236,9 +222,8 @@ def scatter_like(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Ar
 
 def one_hot(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
     """Bind vectors that are 1 at an index."""
-    out = plan.new((*arrays[0].shape, given["classes"]), kind)
-    plan.call(np.equal, arrays[0][..., None], np.arange(given["classes"]), out)
-    return out
+    numbers, classes = arrays[0][..., None], np.arange(given["classes"])
+    return plan.filled((*arrays[0].shape, classes.size), kind, np.equal, numbers, classes)
 
 
 def cast(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
@@ -262,8 +247,7 @@ def where(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
 def softmax(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
     """Bind exponentials divided by their sum."""
     x, axis = arrays[0], given["axis"]
-    out = plan.new(x.shape, kind)
-    norm = plan.new(tuple(1 if i == axis % x.ndim else n for i, n in enumerate(x.shape)), kind)
+    out, norm = plan.new(x.shape, kind), plan.new(reduced(x, axis)[1], kind)
     plan.call(np.maximum.reduce, x, axis, None, norm, True)
     plan.call(np.subtract, x, norm, out)
     plan.call(np.exp, out, out)
@@ -273,14 +257,10 @@ def softmax(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
 
 
 def random(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
-    """Bind samples drawn at each run, or in training only."""
-    if given.get("in_training"):  # the last input is the learning phase
-        *arrays, phase = arrays
-        out = plan.new(wanted(plan, arrays, given), kind)
-        plan.call(lambda: given["sampler"](out) if phase else None)
-        return out
-    out = plan.new(wanted(plan, arrays, given), kind)
-    plan.call(given["sampler"], out)
+    """Bind samples drawn at each run, or in training only: the last input is then the phase."""
+    phase: Any = arrays[-1] if given.get("in_training") else True
+    out = plan.new(wanted(plan, arrays[: len(arrays) - (phase is not True)], given), kind)
+    plan.call(lambda: given["sampler"](out) if phase else None)
     return out
 
 

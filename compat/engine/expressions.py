@@ -176,10 +176,8 @@ class Expression:
         return ABOVE["evaluate"](self, feeds or {})
 
 
-_SAME = "add subtract multiply divide floor_divide remainder power maximum minimum negative"
-_SAME += " absolute sign square sqrt exp log tanh rint equal not_equal greater greater_equal"
-_SAME += " less less_equal logical_and logical_or logical_not"
-UFUNCS = {**{name: name for name in _SAME.split()}, "true_divide": "divide", "float_power": "power"}
+_NUMPY = {n for n, row in OPERATIONS.items() if row.elementwise and hasattr(np, n)} - {"where"}
+UFUNCS = {**{name: name for name in _NUMPY}, "true_divide": "divide", "float_power": "power"}
 
 
 def constant(value: Any, dtype: str, name: str | None = None) -> Expression:
@@ -276,7 +274,8 @@ def cast(x: Expression, dtype: str) -> Expression:
 def reduce(operation: str, x: Expression, axis: Any, keepdims: bool) -> Expression:
     """Return a reduction over one axis, several, or all."""
     axes = tuple(int(a) for a in axis) if isinstance(axis, tuple | list) else axis
-    return build(operation, x, axis=axes, keepdims=bool(keepdims))
+    kept = build(operation, x, axis=axes)
+    return kept if keepdims else build("squeeze", kept, axis=axes)
 
 
 def sized(shape: Any) -> tuple[Any, tuple[Expression, ...]]:
@@ -295,6 +294,4 @@ def reshape(x: Expression, shape: Any) -> Expression:
     fixed, rest = sized(shape)
     if fixed is not None and fixed.count(None) == len(rest) + 1:  # one unknown size: inferred
         fixed = tuple(-1 if s is None and not rest else s for s in fixed)
-    given = {"shape": fixed}
-    found = static_shape("reshape", [n.static_shape for n in (x, *rest)], given, x.dtype)
-    return Expression("reshape", (x, *rest), x.dtype, found, given)
+    return build("reshape", x, *rest, shape=fixed)

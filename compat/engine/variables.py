@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fastrms.state import aligned
 
 from .binding import Shape
-from .expressions import Expression, lifted
+from .expressions import Expression, lifted, sized
 from .session import SESSION
 
 Array = NDArray[Any]
@@ -88,13 +88,6 @@ class Variable(Expression):
         return int(self.array)
 
 
-def variable(
-    value: Any, dtype: str | None = None, name: str | None = None, constraint: Any = None
-) -> Variable:
-    """Return a new variable of dtype `K.floatx()` unless another is given."""
-    return Variable(value, dtype, name, constraint)
-
-
 def placeholder(
     shape: Any = None,
     ndim: int | None = None,
@@ -105,12 +98,9 @@ def placeholder(
     """Return a node whose value is given at each call; the shape may be unknown in part."""
     if sparse:
         raise ValueError("sparse placeholders are not provided; pass a dense array (.toarray()).")
-    known: Shape = None
+    known: Shape = None if ndim is None else (None,) * ndim
     if shape is not None:
-        sizes = (shape,) if isinstance(shape, int) else shape
-        known = tuple(None if size is None else int(size) for size in sizes)
-    elif ndim is not None:
-        known = (None,) * ndim
+        known, _ = sized(shape)
     kind = str(np.dtype(dtype or SESSION.floatx))
     return Expression("placeholder", (), kind, known, {}, name or SESSION.name("Placeholder"))
 

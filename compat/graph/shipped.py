@@ -211,7 +211,8 @@ class Shipped(Optimizer):
     def _ahead(self) -> Expression:
         """Return what the step's own counting adds: nothing in a function that does not count."""
         found = placeholder((), dtype=self.iterations.dtype, name=f"{self.kind}/counted")
-        found.given["when_updated"] = self.iterations, self._offset
+        counter, offset = id(self.iterations), self._offset
+        found.given["unfed"] = lambda written: offset * (counter in written)
         return found
 
     def _rate_now(self) -> Any:
