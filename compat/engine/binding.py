@@ -6,6 +6,7 @@ returns the array of the result, and leaves with the plan the calls that fill it
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
 from fastrms.reference import chunk_sums
+from fastrms.state import aligned
 
 Array = NDArray[Any]
 Shape = tuple[int | None, ...] | None
@@ -40,6 +42,11 @@ class Plan(NamedTuple):
 Bind = Callable[[Plan, list[Array], Given, str], Array]
 
 
+def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return aligned memory of zeros."""
+    return aligned(math.prod(shape), np.dtype(dtype)).reshape(shape)
+
+
 class Operation(NamedTuple):
     """One row: `dtype` is "same" as the inputs', "float", "bool", "choice", "first" or "given"."""
 
@@ -51,19 +58,19 @@ class Operation(NamedTuple):
 
 def broadcast(shapes: Sequence[Shape]) -> Shape:
     """Return the shape of an element-by-element result as far as it is known."""
-    if any(shape is None for shape in shapes):
+    sizes = [shape[::-1] for shape in shapes if shape is not None]
+    if len(sizes) < len(shapes):
         return None
-    rank = max(len(shape or ()) for shape in shapes)
     result: list[int | None] = []
-    for sizes in zip(*[(1,) * (rank - len(s or ())) + (s or ()) for s in shapes], strict=True):
-        known = {size for size in sizes if size not in (1, None)}
+    for along in zip_longest(*sizes, fillvalue=1):
+        known = set(along) - {1, None}
         if len(known) > 1:
             raise ValueError(
                 f"shapes {' and '.join(map(str, shapes))} do not go together; valid: equal sizes, "
                 "or 1, counted from the last dimension. Reshape or transpose one of them."
             )
-        result.append(known.pop() if known else (None if None in sizes else 1))
-    return tuple(result)
+        result.append(known.pop() if known else (None if None in along else 1))
+    return tuple(result[::-1])
 
 
 def ufunc(function: Any, dtype: str = "same") -> Operation:
@@ -112,22 +119,16 @@ def of_shape(function: Callable[[tuple[int, ...], Given, str], Array]) -> Operat
 
 
 def reshaping(shape: Callable[[Plan, list[Array], Given], tuple[int, ...]]) -> Operation:
-    """Return the row of an operation that gives elements another shape."""
-    return Operation(
-        lambda plan, arrays, given, kind: _contiguous(plan, arrays[0]).reshape(
-            shape(plan, arrays, given)
-        ),
-        "first",
-    )
+    """Return the row of an operation that gives elements, in C order, another shape."""
 
+    def bind(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
+        x = arrays[0]
+        if not x.flags.c_contiguous:
+            x = plan.new(x.shape, x.dtype)
+            plan.call(np.copyto, x, arrays[0])
+        return x.reshape(shape(plan, arrays, given))
 
-def _contiguous(plan: Plan, array: Array) -> Array:
-    """Return an array, or a copy in C order made at each run, that any shape can view."""
-    if array.flags.c_contiguous:
-        return array
-    out = plan.new(array.shape, array.dtype)
-    plan.call(np.copyto, out, array)
-    return out
+    return Operation(bind, "first")
 
 
 def wanted(plan: Plan, arrays: list[Array], given: Given) -> tuple[int, ...]:
@@ -138,15 +139,10 @@ def wanted(plan: Plan, arrays: list[Array], given: Given) -> tuple[int, ...]:
     return tuple(int(plan.known(next(rest))) if s is None else int(s) for s in given["shape"])
 
 
-def argument(function: Any) -> Operation:
-    """Return the row of the place of an extreme element."""
-
-    def bind(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
-        left = list(arrays[0].shape)
-        del left[given["axis"]]
-        return plan.filled(left, kind, function, arrays[0], given["axis"])
-
-    return Operation(bind, "given")
+def argmax(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
+    """Bind the place of the largest element."""
+    left = np.delete(arrays[0].shape, given["axis"])
+    return plan.filled(left, kind, np.argmax, arrays[0], given["axis"])
 
 
 def product(function: Any) -> Operation:
@@ -157,8 +153,7 @@ def product(function: Any) -> Operation:
         fits = x.ndim > 0 and y.ndim > 1 and x.shape[-1] == y.shape[-2]
         if not fits or (function is np.dot and y.ndim != 2):
             raise ValueError(
-                f"shapes {x.shape} and {y.shape} cannot be multiplied; valid: (..., n) and (n, m). "
-                "Transpose one, or use K.batch_dot, or K.sum of a product"
+                "valid are (..., n) and (n, m). Transpose one, or use K.batch_dot, or K.sum(x * y)"
             )
         return plan.filled((*x.shape[:-1], y.shape[-1]), kind, function, x, y)
 

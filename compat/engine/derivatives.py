@@ -23,10 +23,9 @@ def _filled(x: Expression, value: float) -> Expression:
 
 def _fit(gradient: Expression, like: Expression) -> Expression:
     """Sum a gradient over the dimensions along which its input was repeated."""
-    known = gradient.static_shape is not None and gradient.static_shape == like.static_shape
-    if known and None not in (like.static_shape or ()):
-        return gradient
-    return build("sum_like", gradient, like)
+    sizes = gradient.static_shape
+    same = sizes is not None and None not in sizes and sizes == like.static_shape
+    return gradient if same else build("sum_like", gradient, like)
 
 
 def _either(condition: Expression, g: Expression) -> tuple[Gradient, ...]:
@@ -96,10 +95,7 @@ DERIVATIVES: dict[str, Row] = {
     "mean": _mean,
     "max": _extreme,
     "min": _extreme,
-    "dot": lambda y, g, a, b: (
-        build("dot", g, b.T),
-        build("dot", build("rows", a).T, build("rows", g)),
-    ),
+    "dot": lambda y, g, a, b: (g @ b.T, build("rows", a).T @ build("rows", g)),
     "matmul": lambda y, g, a, b: (
         build("matmul", g, build("swap", b)),
         build("matmul", build("swap", a), g),

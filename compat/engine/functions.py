@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from fastrms.reference import flushing
 
 from .derivatives import ordered
-from .expressions import ABOVE, Expression, lifted
+from .expressions import ABOVE, Expression, lifted, numbers
 from .planning import Bound
 from .session import SESSION
-from .variables import Update, Variable
+from .variables import Update
 
 Array = NDArray[Any]
 _MOST_PLANS = 32
@@ -24,16 +24,12 @@ def checked_updates(updates: Any) -> list[Update]:
     """Return updates as pairs, whatever form the script wrote them in."""
     found = []
     for entry in updates or []:
-        if isinstance(entry, Update):
-            found.append(entry)
-            continue
-        pair = tuple(entry) if isinstance(entry, tuple | list) else ()
-        if len(pair) != 2 or not isinstance(pair[0], Variable):
+        if not isinstance(entry, tuple | list) or len(entry) != 2:
             raise TypeError(
                 f"updates hold {entry!r:.80}; valid: (variable, new_value), or what K.update, "
                 "K.update_add and K.update_sub return. Concatenate lists with +."
             )
-        found.append(Update(pair[0], lifted(pair[1], pair[0].dtype)))
+        found.append(entry if isinstance(entry, Update) else Update(*entry))
     return found
 
 
@@ -75,10 +71,10 @@ class Plans:
             (u[0].array, self.bound.owned(self._fits(u, arrays[id(u[1])]), written))
             for u in function.updates
         ]
-        self.handles = []
-        for handle in function.handles:
-            taken = [self.bound.owned(arrays[id(x)], written) for x in handle.inputs]
-            self.handles.append((handle, taken))
+        self.handles = [
+            (handle, [self.bound.owned(arrays[id(x)], written) for x in handle.inputs])
+            for handle in function.handles
+        ]
 
     @staticmethod
     def _fits(update: Update, value: Array) -> Array:
@@ -165,12 +161,11 @@ class Function:
 
 def _fed(x: Expression, value: Any) -> Array:
     """Return a value for an input as an array, if it can be one."""
-    array = np.asarray(value)
+    array = numbers(value, f"input {x.name!r}")
     broken = array.dtype.kind == "f" and x.dtype.startswith("int") and (array % 1).any()
-    if array.dtype.kind not in "fiub" or broken:
+    if broken:
         raise TypeError(
-            f"input {x.name!r} received {value!r:.80}; valid: numbers, lists or arrays of numbers "
-            f"of shape {x.static_shape} that {x.dtype} can hold."
+            f"input {x.name!r} received {value!r:.80}; valid: numbers that {x.dtype} can hold."
         )
     shape = x.static_shape
     if shape is not None and (

@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastrms.state import aligned
-
-from .binding import Plan
+from .binding import Plan, zeros
 from .expressions import Expression
 from .operations import OPERATIONS, bind
 from .variables import Variable
@@ -39,7 +37,7 @@ class Bound:
         self.calls: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self._fixed: dict[int, Array] = {}  # by id, arrays that hold the same at every run
         self._waiting: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
-        self._plan = Plan(self.new, self._call, self._known)
+        self._plan = Plan(zeros, self._call, self._known)
         chosen = shared(order, feeds)
         self.arrays = dict(feeds)
         for node in order:
@@ -80,16 +78,11 @@ class Bound:
             )
         return array
 
-    def new(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return an array of zeros that lives as long as the plan."""
-        kind = np.dtype(dtype)
-        return aligned(int(np.prod(shape, dtype=np.int64)), kind).reshape(shape)
-
     def owned(self, array: Array, others: Sequence[Array]) -> Array:
         """Return an array, or a copy made at each run if it looks into memory of others."""
         if not any(np.may_share_memory(array, other) for other in others):
             return array
-        copy = self.new(array.shape, array.dtype)
+        copy = zeros(array.shape, array.dtype)
         self.calls.append((np.copyto, (copy, array)))
         return copy
 
