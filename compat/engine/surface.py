@@ -1,5 +1,6 @@
 """The `backend` module of one generation: the shared functions under that generation's names."""
 
+import dis
 import functools
 import inspect
 import sys
@@ -34,8 +35,8 @@ def _adapted(function: Callable[..., Any], old: Mapping[str, str], order: tuple[
     return adapted
 
 
-def namespace(surface: Surface) -> dict[str, Any]:
-    """Return what a generation's `backend` module holds."""
+def install(module: dict[str, Any], surface: Surface) -> Callable[[str], Any]:
+    """Fill a generation's `backend` module with its functions; return its `__getattr__`."""
     found: dict[str, Any] = {}
     for name in NAMES:
         function = getattr(backend, name)
@@ -44,16 +45,25 @@ def namespace(surface: Surface) -> dict[str, Any]:
             function = _adapted(function, old, order)
         if name not in surface.absent:
             found[name] = function
-    return {**found, "__all__": sorted(found)}
-
-
-def missing(module: str, name: str) -> AttributeError:
-    """Return the error of a name that a backend does not have, with the line that asked."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None and "importlib" in frame.f_code.co_filename:
-        frame = frame.f_back
-    return AttributeError(
-        f"{module} has no {name!r} (used at {frame.f_code.co_filename}:{frame.f_lineno}). "
+    module.update(found, __all__=sorted(found))
+    return refusing(
+        module["__name__"],
         f"{len(NAMES)} names are supported: {', '.join(NAMES)}. Write it with these, or pass "
-        "finished gradients: get_updates(..., grads=[...])."
+        "finished gradients: get_updates(..., grads=[...]).",
     )
+
+
+def refusing(module: str, advice: str) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a module: it names what is missing, and the line that asked."""
+
+    def __getattr__(name: str) -> Any:  # noqa: N807
+        frame = sys._getframe(1)
+        while frame.f_back is not None and "importlib" in frame.f_code.co_filename:
+            frame = frame.f_back
+        # `from module import name` would replace the text of an AttributeError by its own.
+        asked_by = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+        kind = ImportError if asked_by == "IMPORT_FROM" else AttributeError
+        where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        raise kind(f"{module} has no {name!r} (used at {where}). {advice}")
+
+    return __getattr__
