@@ -138,7 +138,8 @@ def install(names: dict[str, Any], row: Generation, backend: ModuleType) -> Call
     base = type("Optimizer", (Optimizer,), {**about, "__doc__": Optimizer.__doc__})
     found: dict[str, Any] = {"Optimizer": base}
     for shipped in (RMSprop, SGD, Adam):
-        doc = f"{shipped.kind}{row.signature(shipped.kind)} of {row.name}.\n\n{inspect.getdoc(shipped)}"
+        head = f"{shipped.kind}{row.signature(shipped.kind)} of {row.name}."
+        doc = f"{head}\n\n{inspect.getdoc(shipped)}"
         optional = shipped is RMSprop and row.row.weights.optional_iterations
         extra = {**about, "__doc__": doc, "_optional_counter": optional}
         made = type(shipped.kind, (shipped, base), extra)
