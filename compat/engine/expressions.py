@@ -199,10 +199,8 @@ def numbers(value: Any, what: str) -> Array:
     )
 
 
-def lifted(value: Any, dtype: str) -> Expression:
-    """Return a value as an expression; numbers take the dtype given."""
-    if isinstance(value, Expression):
-        return value
+def literal(value: Any) -> Array:
+    """Return what stands beside expressions as numbers; a tensor of a framework is refused."""
     origin = type(value).__module__.partition(".")[0]
     if origin in FRAMEWORKS:
         raise TypeError(
@@ -210,7 +208,12 @@ def lifted(value: Any, dtype: str) -> Expression:
             "framework. Write that part of the graph with K operations (tf.reduce_mean -> K.mean), "
             "or pass the finished gradients: get_updates(..., grads=[...])."
         )
-    return constant(numbers(value, "a K operation"), dtype)
+    return numbers(value, "a K operation")
+
+
+def lifted(value: Any, dtype: str) -> Expression:
+    """Return a value as an expression; numbers take the dtype given."""
+    return value if isinstance(value, Expression) else constant(literal(value), dtype)
 
 
 def _common(values: tuple[Any, ...]) -> str:
@@ -225,7 +228,7 @@ def _common(values: tuple[Any, ...]) -> str:
         )
     if floats:
         return floats.pop()
-    literals = [np.asarray(v) for v in values if not isinstance(v, Expression)]
+    literals = [literal(v) for v in values if not isinstance(v, Expression)]
     if not dtypes or any(array.dtype.kind == "f" for array in literals):
         return SESSION.floatx
     return np.result_type(*dtypes, *(["int8"] if literals and dtypes == {"bool"} else [])).name

@@ -4,8 +4,10 @@ import dis
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from fastrms.errors import ArgumentError, FastrmsError
 
 from . import backend
 from . import numpy_names as numpy_names
@@ -23,14 +25,27 @@ class Surface(NamedTuple):
     absent: tuple[str, ...] = ()
 
 
-def _adapted(function: Callable[..., Any], old: Mapping[str, str], order: tuple[str, ...]) -> Any:
-    """Return a function that takes its arguments under old names and in an old order."""
-    names = list(order or inspect.signature(function).parameters)
+def _adapted(function: Callable[..., Any], old: Mapping[str, str], order: Sequence[str]) -> Any:
+    """Return a function that takes its arguments under old names and in an old order.
+
+    What goes wrong inside is told with the call and what is valid.
+    """
+    name, valid = function.__name__, inspect.signature(function)
 
     @functools.wraps(function)
     def adapted(*args: Any, **kwargs: Any) -> Any:
-        given = {old.get(k, k): v for k, v in kwargs.items()}
-        return function(**dict(zip(names, args, strict=False)), **given)
+        places = dict(zip(order, args, strict=False))
+        try:
+            given = {old.get(k, k): v for k, v in kwargs.items()}
+            return function(*args[len(places) :], **places, **given)
+        except FastrmsError:
+            raise
+        except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+            shown = [f"{a!r:.60}" for a in args] + [f"{k}={v!r:.60}" for k, v in kwargs.items()]
+            raise ArgumentError(
+                f"K.{name}({', '.join(shown)}): {error} ({type(error).__name__}). Valid: "
+                f"K.{name}{valid}."
+            ) from error
 
     return adapted
 
@@ -39,12 +54,9 @@ def install(module: dict[str, Any], surface: Surface) -> Callable[[str], Any]:
     """Fill a generation's `backend` module with its functions; return its `__getattr__`."""
     found: dict[str, Any] = {}
     for name in NAMES:
-        function = getattr(backend, name)
-        if name in surface.renamed or name in surface.order:
-            old, order = surface.renamed.get(name, {}), surface.order.get(name, ())
-            function = _adapted(function, old, order)
         if name not in surface.absent:
-            found[name] = function
+            old, order = surface.renamed.get(name, {}), surface.order.get(name, ())
+            found[name] = _adapted(getattr(backend, name), old, order)
     module.update(found, __all__=sorted(found))
     return refusing(
         module["__name__"],
