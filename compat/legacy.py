@@ -6,16 +6,17 @@ from typing import Any
 
 from fastrms.errors import DialectError, PortingWarning
 
-_MODULES = {
-    "keras-1": "keras1",
-    "keras-2.0": "keras20",
-    "keras-2.2": "keras22",
-    "keras-2.3": "keras23",
-    "tf-contrib": "tf_contrib",
-    "tf-keras-v1": "tf_keras_v1",
-    "tf-keras-v2": "tf_keras_v2",
-    "tf-keras-2.11": "tf_keras",
-}
+_SURFACES = (
+    ("keras1", "keras-1"),
+    ("keras20", "keras-2.0"),
+    ("keras22", "keras-2.2"),
+    ("keras23", "keras-2.3"),
+    ("tf_contrib", "tf-contrib"),
+    ("tf_keras_v1", "tf-keras-v1"),
+    ("tf_keras_v2", "tf-keras-v2"),
+    ("tf_keras", "tf-keras-2.11"),
+)
+_MODULES = {dialect: module for module, dialect in _SURFACES}
 _LARGE_EPSILON = 1e-4  # where 1 / (sqrt(v) + epsilon) and 1 / sqrt(v + epsilon) part visibly
 
 

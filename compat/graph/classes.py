@@ -1,7 +1,6 @@
 """The classes of one generation, from its row, and what finds them by name."""
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -11,6 +10,7 @@ from fastrms.errors import ArgumentError
 
 from ..engine.expressions import Expression, cast, lifted
 from ..engine.functions import Function
+from ..engine.surface import refusing
 from ..engine.variables import Update, Variable
 from .formulas import stepped
 from .fused import FusedStep
@@ -131,20 +131,25 @@ def in_dtype(value: Any, param: Expression) -> Any:
     return cast(value, param.dtype) if isinstance(value, Expression) else value
 
 
-def family(row: Generation, module: str, backend: ModuleType) -> dict[str, Any]:
-    """Return what the `optimizers` module of a generation holds."""
+def install(names: dict[str, Any], row: Generation, backend: ModuleType) -> Callable[[str], Any]:
+    """Fill the `optimizers` module of a generation with its classes; return its `__getattr__`."""
+    module = names["__name__"]
     about = {"generation": row, "backend": backend, "__module__": module}
     base = type("Optimizer", (Optimizer,), {**about, "__doc__": Optimizer.__doc__})
     found: dict[str, Any] = {"Optimizer": base}
     for shipped in (RMSprop, SGD, Adam):
-        text = ", ".join(f"{k}={v!r}" for k, v in row.positional[shipped.kind].items())
-        doc = f"{shipped.kind}({text}, ...) of {row.name}.\n\n{inspect.getdoc(shipped)}"
+        head = f"{shipped.kind}{row.signature(shipped.kind)} of {row.name}."
+        doc = f"{head}\n\n{inspect.getdoc(shipped)}"
         optional = shipped is RMSprop and row.row.weights.optional_iterations
         extra = {**about, "__doc__": doc, "_optional_counter": optional}
         made = type(shipped.kind, (shipped, base), extra)
         found[shipped.kind] = found[shipped.kind.lower()] = made
-    found.update(_finders(row, found))
-    return found
+    names.update(found, **_finders(row, found))
+    return refusing(
+        module,
+        "Valid: Optimizer, RMSprop, SGD, Adam, their lower-case names, get, serialize, "
+        "deserialize. Other optimizers can be written as a subclass of Optimizer in K operations.",
+    )
 
 
 def _finders(row: Generation, classes: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
@@ -187,14 +192,4 @@ def not_provided(row: Generation, name: str) -> ArgumentError:
     return ArgumentError(
         f"the optimizer {name!r} of {row.name} is not provided; valid: RMSprop, SGD, Adam, and "
         "your own subclass of Optimizer written in K operations."
-    )
-
-
-def absent(row: Generation, module: str, name: str) -> AttributeError:
-    """Return the error of a name that an `optimizers` module does not have."""
-    line = sys._getframe(2)
-    return AttributeError(
-        f"{module} has no {name!r} (used at {line.f_code.co_filename}:{line.f_lineno}). Valid: "
-        "Optimizer, RMSprop, SGD, Adam, their lower-case names, get, serialize, deserialize. Other "
-        "optimizers can be written as a subclass of Optimizer in K operations."
     )

@@ -1,6 +1,5 @@
 """The modules of a generation: `backend`, `optimizers`, `layers`, `models`, `losses`, ..."""
 
-import functools
 import sys
 import types
 from collections.abc import Callable
@@ -8,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.surface import missing, namespace
+from ..engine.surface import install as install_backend
 from ..graph import classes, surfaces
 from ..graph import generations as optimizers
 from ..graph.calls import legacy_get_updates_support
@@ -105,50 +104,38 @@ def contents(generation: Generation) -> dict[str, dict[str, Any]]:
     }
 
 
-def absent(known: list[str]) -> Callable[[str, str], Exception]:
-    """Return what makes the error of a name that a module lacks, which says what there is."""
-
-    def error(module: str, name: str) -> Exception:
-        if name.startswith("__"):
-            return AttributeError(f"module {module!r} has no attribute {name!r}")
-        return NotProvided(
-            f"{module} does not provide {name!r}; provided: {', '.join(known) or 'none of it'}. "
-            f"{GRADIENTS}"
-        )
-
-    return error
-
-
-def module(
-    path: str, about: str, names: dict[str, Any], lacking: Callable[[str, str], Exception]
-) -> types.ModuleType:
-    """Return a new module with some names that can be imported under a path."""
-    made = types.ModuleType(path, about)
-    made.__path__ = []
+def filled(names: dict[str, Any], given: dict[str, Any]) -> Callable[[str], Any]:
+    """Fill a module; return its `__getattr__`, which refuses a name it lacks by that name."""
+    names.update(given)
+    module, known = names["__name__"], ", ".join(sorted(n for n in given if n != "get"))
 
     def __getattr__(name: str) -> Any:  # noqa: N807
-        raise lacking(path, name)
+        if name.startswith("__"):
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        raise NotProvided(
+            f"{module} does not provide {name!r}; provided: {known or 'none of it'}. {GRADIENTS}"
+        )
 
-    vars(made).update(names, __getattr__=__getattr__)
-    sys.modules[path] = made
-    return made
+    return __getattr__
 
 
 def install(package: str) -> list[str]:
     """Make the modules of a generation importable under its package; return their names."""
     nets, row, surface = GENERATIONS[package.rpartition(".")[2]]
-    about = "`{}` of " + row.name + ", without a framework."
-    backend = module(f"{package}.backend", about.format("backend"), namespace(surface), missing)
-    found = classes.family(row, f"{package}.optimizers", backend)
-    lacking = functools.partial(classes.absent, row)
-    made = {"backend": backend}
-    made["optimizers"] = module(f"{package}.optimizers", about.format("optimizers"), found, lacking)
-    for short, names in contents(nets).items():
-        refusal = absent(sorted(n for n in names if n != "get"))
-        for path in (short, *PATHS.get(short, ())):
-            made[path] = module(f"{package}.{path}", about.format(path), names, refusal)
-    for path, one in made.items():
+    made: dict[str, types.ModuleType] = {}
+
+    def make(path: str, fill: Callable[..., Callable[[str], Any]], *about: Any) -> None:
+        full = f"{package}.{path}"
+        found = types.ModuleType(full, f"`{path}` of {row.name}, without a framework.")
+        found.__path__ = []
+        vars(found)["__getattr__"] = fill(vars(found), *about)
+        made[path] = sys.modules[full] = found
         above, _, last = path.rpartition(".")
-        owner: Any = made[above] if above else sys.modules[package]
-        setattr(owner, last, one)
+        setattr(made[above] if above else sys.modules[package], last, found)
+
+    make("backend", install_backend, surface)
+    make("optimizers", classes.install, row, made["backend"])
+    for short, names in contents(nets).items():
+        for path in (short, *PATHS.get(short, ())):
+            make(path, filled, names)
     return sorted(path for path in made if "." not in path)
