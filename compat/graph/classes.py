@@ -158,6 +158,11 @@ def _finders(row: Generation, classes: Mapping[str, Any]) -> dict[str, Callable[
 
     def deserialize(config: Mapping[str, Any], custom_objects: Any = None) -> Any:
         """Build an optimizer from its class's name and configuration."""
+        if not isinstance(config, Mapping) or not {"class_name", "config"} <= set(config):
+            raise ArgumentError(
+                f"{config!r:.80} is not a serialized optimizer; valid: a dictionary with "
+                "class_name and config, as serialize returns it."
+            )
         name = config["class_name"]
         found = (custom_objects or {}).get(name) or known.get(name.lower())
         if found is None:
@@ -166,6 +171,8 @@ def _finders(row: Generation, classes: Mapping[str, Any]) -> dict[str, Callable[
 
     def serialize(optimizer: Any) -> dict[str, Any]:
         """Return an optimizer's class name and configuration."""
+        if isinstance(optimizer, type) or not hasattr(optimizer, "get_config"):
+            raise ArgumentError(f"{optimizer!r:.80} cannot be serialized; valid: an optimizer.")
         return {"class_name": type(optimizer).__name__, "config": optimizer.get_config()}
 
     def get(identifier: Any, kwargs: Any = None) -> Any:
@@ -174,11 +181,12 @@ def _finders(row: Generation, classes: Mapping[str, Any]) -> dict[str, Callable[
             return deserialize({"class_name": identifier, "config": kwargs or {}})
         if isinstance(identifier, Mapping):
             return deserialize(identifier)
-        if hasattr(identifier, "get_updates"):
+        if hasattr(identifier, "get_updates") and not isinstance(identifier, type):
             return identifier
         raise ArgumentError(
             f"Could not interpret optimizer identifier: {identifier!r:.80}. Valid: one of "
-            f"{', '.join(sorted(known))}, a dictionary with class_name and config, an optimizer."
+            f"{', '.join(sorted(known))}, a dictionary with class_name and config, an optimizer "
+            "(made: RMSprop(), not RMSprop)."
         )
 
     found: dict[str, Callable[..., Any]] = {"get": get}

@@ -76,8 +76,6 @@ class Training:
 
     def _optimizer_of(self, optimizer: Any) -> Any:
         """Return an optimizer from its name, its config or itself."""
-        if hasattr(optimizer, "get_updates"):
-            return optimizer
         package = __name__.rpartition(".nets.")[0]
         found = importlib.import_module(f"{package}.{self.generation.name}.optimizers")
         return found.get(optimizer)
