@@ -172,8 +172,7 @@ class State:
                 f"iterations cannot be replaced by {value!r} after the optimizer's weights exist; "
                 "set it before the first step, or use iterations.assign(number)."
             )
-        number = np.asarray(value if isinstance(value, int) else array_of(value)).item()
-        self._inner.iterations = int(number)
+        self._recount(value if isinstance(value, int) else array_of(value))
         self._shared = None if isinstance(value, int) else value
 
     def _count(self) -> Any:
@@ -181,8 +180,9 @@ class State:
         return np.dtype(self.ROW.weights.counter_dtype).type(self._inner.iterations)
 
     def _recount(self, value: Any) -> None:
-        """Set the counter."""
-        self._inner.iterations = int(value)
+        """Set the counter; the core refuses what is no whole number."""
+        number = np.asarray(value).item()
+        self._inner.iterations = int(number) if number == np.floor(number) else number
 
     def _counted(self) -> bool:
         """Tell whether the counter can no longer be replaced."""

@@ -49,7 +49,7 @@ def one_hot(generation: Generation) -> Callable[..., Any]:
                 "float64; leave it out and use .astype."
             )
         given = np.asarray(y, dtype="int")
-        count = num_classes or int(given.max()) + 1
+        count = num_classes or int(given.max(initial=0)) + 1
         if given.size and (given.min() < 0 or given.max() >= count):
             raise ValueError(
                 f"class numbers run from {given.min()} to {given.max()}; valid: 0 to {count - 1}."

@@ -361,6 +361,8 @@ BAD = {
         "loss_scale='static'",
     ),
     "compiled": (lambda: LATE.legacy.RMSprop(jit_compile=False), "no argument 'jit_compile'"),
+    "half a step": (lambda: V2.SGD().iterations.assign(1.5), "iterations=1.5"),
+    "half a step later": (lambda: setattr(LATE.SGD(), "iterations", Parameter(0.5, "n")), "=0.5"),
     "aggregate": (lambda: LATE.SGD().apply_gradients([], nonsense=1), "nonsense"),
     "shape": (lambda: V2.SGD().lr.assign([1.0, 2.0]), "shape ()"),
 }

@@ -461,3 +461,46 @@ def test_a_module_without_a_counterpart_says_so(package, module, name):
     found = importlib.import_module(f"fastrms.compat.{package}.{module}")
     with pytest.raises(NotProvided, match=f"{module} does not provide '{name}'.*grads="):
         getattr(found, name)
+
+
+BAD_DATA = {
+    "targets that would be spread": (lambda m: m.fit(ROWS, ROWS[:, :1]), "targets of shape"),
+    "flat targets": (lambda m: m.train_on_batch(ROWS, ROWS[:, 0]), "targets of shape"),
+    "no examples": (lambda m: m.fit(ROWS[:0], ROWS[:0, :2]), "at least one example"),
+    "nothing to evaluate": (lambda m: m.evaluate(ROWS[:0], ROWS[:0, :2]), "at least one example"),
+    "batches of none": (lambda m: m.fit(ROWS, ROWS[:, :2], batch_size=0), "batch_size=0"),
+    "batches below none": (lambda m: m.predict(ROWS, batch_size=-4), "batch_size=-4"),
+    "batches of a half": (lambda m: m.evaluate(ROWS, ROWS[:, :2], 2.5), "batch_size=2.5"),
+    "all held out": (lambda m: m.fit(ROWS, ROWS[:, :2], validation_split=1.5), "from 0, below 1"),
+    "weights to validate with": (
+        lambda m: m.fit(ROWS, ROWS[:, :2], validation_data=(ROWS, ROWS[:, :2], ROWS[:, 0])),
+        "Sample weights are not provided",
+    ),
+    "a callback's class": (
+        lambda m: m.fit(ROWS, ROWS[:, :2], callbacks=[type(m)]), "a list of Callback objects",
+    ),
+    "no units": (lambda m: m.add(type(m.layers[0])(0)), "units=0"),
+    "a class of optimizers": (
+        lambda m: m.compile(type(m.optimizer), "mse"), "Could not interpret optimizer",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_data_that_do_not_fit_are_refused_before_anything_changes(k22, name):
+    act, words = BAD_DATA[name]
+    model = k22.net(4, 3, 2)
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=words):
+        act(model)
+    assert len(model.layers) == 2
+    for mine, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(mine, old)
+
+
+def test_losses_of_ones_own_may_take_class_numbers(k22):
+    model = k22.net(4, 2)
+    for loss in ("sparse_categorical_crossentropy", lambda t, y: k22.backend.mean(t * y, axis=-1)):
+        model.compile("sgd", loss)
+        assert np.isfinite(model.train_on_batch(ROWS, np.zeros(len(ROWS))))
