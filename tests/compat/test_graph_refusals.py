@@ -80,6 +80,23 @@ REFUSED = {
         lambda: built().set_weights([np.ones(3)]), ValueError,
         r"array 0 .* \(3,\) .* variable 'dense/kernel' expects numbers of shape \(2,\)",
     ),
+    "weights that are no list": (lambda: built().set_weights(3), ValueError, "a list of arrays"),
+    "ragged weights": (lambda: built().set_weights([[1, [2]]]), TypeError, "array 0 given"),
+    "a learning rate that is no number": (
+        lambda: setattr(built(), "lr", "fast"), TypeError, "'fast'",
+    ),
+    "a configuration without a name": (
+        lambda: optimizers.get({"config": {}}), ValueError, "class_name",
+    ),
+    "a configuration without a configuration": (
+        lambda: optimizers.deserialize({"class_name": "SGD"}), ValueError, "config",
+    ),
+    "the configuration of no optimizer": (
+        lambda: optimizers.serialize(3), ValueError, "valid: an optimizer",
+    ),
+    "an argument of NumPy's alone": (
+        lambda: np.sum(W, dtype="float64"), TypeError, "valid here: x, axis, keepdims",
+    ),
     "unknown keyword": (
         lambda: optimizers.RMSprop(foo=1), TypeError, "unexpected keyword argument 'foo'",
     ),
