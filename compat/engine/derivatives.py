@@ -9,9 +9,9 @@ be differentiated again.
 from collections.abc import Callable, Container, Sequence
 from typing import Any
 
-from .expressions import Expression, build, cast
+from .expressions import Expression, build, cast, lifted
 from .operations import OPERATIONS, TELLING
-from .session import FLOATS
+from .session import FLOATS, SESSION
 
 Gradient = Expression | None
 Row = Callable[..., tuple[Gradient, ...]]
@@ -37,10 +37,6 @@ def _either(condition: Expression, g: Expression) -> tuple[Gradient, ...]:
 def _power(y: Expression, g: Expression, a: Expression, b: Expression) -> tuple[Gradient, ...]:
     safe = build("where", a > 0.0, a, _filled(a, 1.0))
     return g * b * build("power", a, b - 1.0), g * y * build("log", safe)
-
-
-def _mean(y: Expression, g: Expression, x: Expression) -> tuple[Gradient, ...]:
-    return (build("expand_like", g / build("sum", _filled(x, 1.0), **y.given), x),)
 
 
 def _extreme(y: Expression, g: Expression, x: Expression) -> tuple[Gradient, ...]:
@@ -92,7 +88,9 @@ DERIVATIVES: dict[str, Row] = {
     "where": lambda y, g, condition, a, b: (None, *_either(condition, g)),
     "softmax": lambda y, g, x: ((g - build("sum", g * y, **y.given)) * y,),
     "sum": lambda y, g, x: (build("expand_like", g, x),),
-    "mean": _mean,
+    "mean": lambda y, g, x: (
+        build("expand_like", g / build("sum", _filled(x, 1.0), **y.given), x),
+    ),
     "max": _extreme,
     "min": _extreme,
     "dot": lambda y, g, a, b: (g @ b.T, build("rows", a).T @ build("rows", g)),
@@ -158,6 +156,9 @@ def gradients(loss: Expression, variables: Any) -> list[Gradient]:
         differentiated again.
     """
     wanted = list(variables) if isinstance(variables, list | tuple) else [variables]
+    if not all(isinstance(v, Expression) for v in wanted):
+        raise TypeError(f"{wanted!r:.80} are not all expressions; valid: variables of the loss")
+    loss = lifted(loss, SESSION.floatx)
     order = ordered([loss])
     below = {id(v) for v in wanted}
     needed: set[int] = set()

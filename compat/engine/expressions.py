@@ -189,7 +189,7 @@ def numbers(value: Any, what: str) -> Array:
     try:
         array = np.asarray(value)
         problem = f"its dtype is {array.dtype}"
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # how tensors refuse, too
         problem = str(error)
     else:
         if array.dtype.kind in "fiub":

@@ -42,8 +42,7 @@ class Bound:
         self.arrays = dict(feeds)
         for node in order:
             if id(node) not in feeds:
-                first = chosen[id(node)]
-                known = self.arrays.get(id(first))
+                known = self.arrays.get(id(chosen[id(node)]))
                 self.arrays[id(node)] = self._bind(node) if known is None else known
 
     def _bind(self, node: Expression) -> Array:

@@ -25,12 +25,19 @@ class Surface(NamedTuple):
     absent: tuple[str, ...] = ()
 
 
-def _adapted(function: Callable[..., Any], old: Mapping[str, str], order: Sequence[str]) -> Any:
-    """Return a function that takes its arguments under old names and in an old order.
+def _spoken(function: Callable[..., Any], old: Mapping[str, str], order: Sequence[str]) -> Any:
+    """Return a function's signature in a generation's names and order, without types."""
+    known, words = inspect.signature(function).parameters, {new: word for word, new in old.items()}
+    places = [known[name] for name in order or known]
+    return inspect.Signature(
+        [p.replace(name=words.get(p.name, p.name), annotation=p.empty) for p in places]
+    )
 
-    What goes wrong inside is told with the call and what is valid.
-    """
-    name, valid = function.__name__, inspect.signature(function)
+
+def _adapted(name: str, surface: Surface) -> Callable[..., Any]:
+    """Return a function as a generation called it; a wrong call is told with what is valid."""
+    function = getattr(backend, name)
+    old, order = surface.renamed.get(name, {}), surface.order.get(name, ())
 
     @functools.wraps(function)
     def adapted(*args: Any, **kwargs: Any) -> Any:
@@ -43,20 +50,17 @@ def _adapted(function: Callable[..., Any], old: Mapping[str, str], order: Sequen
         except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
             shown = [f"{a!r:.60}" for a in args] + [f"{k}={v!r:.60}" for k, v in kwargs.items()]
             raise ArgumentError(
-                f"K.{name}({', '.join(shown)}): {error} ({type(error).__name__}). Valid: "
-                f"K.{name}{valid}."
+                f"K.{name}({', '.join(shown)}): {error}. Valid: "
+                f"K.{name}{_spoken(function, old, order)}."
             ) from error
 
+    adapted.__name__ = adapted.__qualname__ = name
     return adapted
 
 
 def install(module: dict[str, Any], surface: Surface) -> Callable[[str], Any]:
     """Fill a generation's `backend` module with its functions; return its `__getattr__`."""
-    found: dict[str, Any] = {}
-    for name in NAMES:
-        if name not in surface.absent:
-            old, order = surface.renamed.get(name, {}), surface.order.get(name, ())
-            found[name] = _adapted(getattr(backend, name), old, order)
+    found = {name: _adapted(name, surface) for name in NAMES if name not in surface.absent}
     module.update(found, __all__=sorted(found))
     return refusing(
         module["__name__"],

@@ -71,9 +71,7 @@ class Variable(Expression):
         self.set_value(value)
         return self
 
-    def numpy(self) -> Any:
-        """Return a copy of the value."""
-        return self.get_value()
+    numpy = get_value
 
     def value(self) -> Expression:
         """Return the variable itself, as an expression."""

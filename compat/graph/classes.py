@@ -158,12 +158,12 @@ def _finders(row: Generation, classes: Mapping[str, Any]) -> dict[str, Callable[
 
     def deserialize(config: Mapping[str, Any], custom_objects: Any = None) -> Any:
         """Build an optimizer from its class's name and configuration."""
-        if not isinstance(config, Mapping) or not {"class_name", "config"} <= set(config):
+        name = config.get("class_name") if isinstance(config, Mapping) else None
+        if not isinstance(name, str) or not isinstance(config.get("config"), Mapping):
             raise ArgumentError(
-                f"{config!r:.80} is not a serialized optimizer; valid: a dictionary with "
-                "class_name and config, as serialize returns it."
+                f"an optimizer's configuration was {config!r:.80}; valid: a dictionary with "
+                "class_name (text) and config (a dictionary), as serialize returns it."
             )
-        name = config["class_name"]
         found = (custom_objects or {}).get(name) or known.get(name.lower())
         if found is None:
             raise not_provided(row, name)
@@ -172,7 +172,7 @@ def _finders(row: Generation, classes: Mapping[str, Any]) -> dict[str, Callable[
     def serialize(optimizer: Any) -> dict[str, Any]:
         """Return an optimizer's class name and configuration."""
         if isinstance(optimizer, type) or not hasattr(optimizer, "get_config"):
-            raise ArgumentError(f"{optimizer!r:.80} cannot be serialized; valid: an optimizer.")
+            raise ArgumentError(f"serialize received {optimizer!r:.80}; valid: an optimizer.")
         return {"class_name": type(optimizer).__name__, "config": optimizer.get_config()}
 
     def get(identifier: Any, kwargs: Any = None) -> Any:

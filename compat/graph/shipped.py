@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastrms.arguments import Settings, settle
 from fastrms.errors import ArgumentError, PortingWarning
 
-from ..engine.expressions import Expression, cast, lifted
+from ..engine.expressions import Expression, cast, constant, lifted, numbers
 from ..engine.functions import Function
 from ..engine.session import FLOATS
 from ..engine.variables import Variable, placeholder
@@ -131,7 +131,7 @@ class Shipped(Optimizer):
         inherited = type(self).get_gradients is Optimizer.get_gradients
         own = "get_gradients" in self.__dict__ or not inherited
         if call.grads is not None:
-            raw = [lifted(g, p.dtype) for g, p in zip(call.grads, call.params, strict=True)]
+            raw = [self._finished(g, p) for g, p in zip(call.grads, call.params, strict=True)]
         elif own:
             raw = self.get_gradients(call.loss, call.params)
         else:
@@ -141,6 +141,13 @@ class Shipped(Optimizer):
         updates = self._listed(call.params, raw if final else self._clipped(raw), constraints)
         self._fuse(call.params, constraints, raw, Settings() if final else self._clips())
         return updates
+
+    @staticmethod
+    def _finished(gradient: Any, param: Variable) -> Expression:
+        """Return a given gradient as an expression; arrays and tensors of any framework will do."""
+        if isinstance(gradient, Expression):
+            return gradient
+        return constant(numbers(gradient, f"grads for {param.name!r}"), param.dtype)
 
     def _fuse(self, params: Any, constraints: Any, gradients: Any, clips: Settings) -> None:
         """Tie the updates to one kernel call, where the class has one."""

@@ -7,17 +7,29 @@ import pytest
 
 import fastrms
 from fastrms.compat import RMSprop
+from fastrms.compat.keras1 import backend as K1  # noqa: N812
 from fastrms.compat.keras1 import optimizers as optimizers1
 from fastrms.compat.keras22 import backend as K  # noqa: N812
 from fastrms.compat.keras22 import optimizers
 from fastrms.compat.keras23 import optimizers as optimizers23
 from fastrms.compat.tf_keras_v1 import optimizers as optimizers_v1
 
+
+def raised(error):
+    raise error
+
+
 W, V = K.variable([1.0, 2.0], name="dense/kernel"), K.variable([3.0], name="dense/bias")
 LOSS = K.sum(W * W)
 X = K.placeholder((None, 2), name="states")
 N = K.placeholder((None,), dtype="int32", name="actions")
 Tensor = type("Tensor", (), {"__module__": "tensorflow.python.framework.ops"})
+NoValues = type("NoValues", (), {"__array__": lambda *_: raised(RuntimeError("use detach"))})
+Incomparable = type(
+    "ArrayImpl",
+    (),
+    {"__module__": "jaxlib", "__eq__": lambda *_: raised(TypeError("==")), "__hash__": None},
+)
 Symbol = type("TensorVariable", (), {"__module__": "theano.tensor.var"})
 
 
@@ -68,6 +80,23 @@ REFUSED = {
         lambda: built().set_weights([np.ones(3)]), ValueError,
         r"array 0 .* \(3,\) .* variable 'dense/kernel' expects numbers of shape \(2,\)",
     ),
+    "weights that are no list": (lambda: built().set_weights(3), ValueError, "a list of arrays"),
+    "ragged weights": (lambda: built().set_weights([[1, [2]]]), TypeError, "array 0 given"),
+    "a learning rate that is no number": (
+        lambda: setattr(built(), "lr", "fast"), TypeError, "'fast'",
+    ),
+    "a configuration without a name": (
+        lambda: optimizers.get({"config": {}}), ValueError, "class_name",
+    ),
+    "a configuration without a configuration": (
+        lambda: optimizers.deserialize({"class_name": "SGD"}), ValueError, "config",
+    ),
+    "the configuration of no optimizer": (
+        lambda: optimizers.serialize(3), ValueError, "valid: an optimizer",
+    ),
+    "an argument of NumPy's alone": (
+        lambda: np.sum(W, dtype="float64"), TypeError, "valid here: x, axis, keepdims",
+    ),
     "unknown keyword": (
         lambda: optimizers.RMSprop(foo=1), TypeError, "unexpected keyword argument 'foo'",
     ),
@@ -94,10 +123,9 @@ REFUSED = {
     "a class": (
         lambda: optimizers.get(optimizers.SGD), ValueError, r"made: RMSprop\(\), not RMSprop",
     ),
-    "half a configuration": (
-        lambda: optimizers.get({"class_name": "SGD"}), ValueError, "class_name and config",
+    "a class to serialize": (
+        lambda: optimizers.serialize(optimizers.SGD), ValueError, "valid: an optimizer",
     ),
-    "a number to serialize": (lambda: optimizers.serialize(3), ValueError, "valid: an optimizer"),
     "unknown class": (lambda: optimizers.Adagrad, AttributeError, r"test_graph_refusals\.py:\d+"),
     "unknown operation": (lambda: K.conv2d, AttributeError, r"'conv2d' .*refusals\.py:\d+.*, dot,"),
     "unknown dialect": (lambda: RMSprop(dialect="keras-9"), ValueError, "'keras-9'.*keras-2.2"),
@@ -139,6 +167,36 @@ REFUSED = {
         lambda: K.dot(K.zeros((2, 3)), K.zeros((2, 3))), ValueError,
         r"dot cannot take \(2, 3\) and \(2, 3\): valid are",
     ),
+    "a size that fits nothing": (
+        lambda: K.squeeze(W, 0), ValueError, r"K\.squeeze\(.*squeeze cannot take \(2,\), axis=0",
+    ),
+    "an axis that is no number": (lambda: K.sum(W, axis="a"), TypeError, r"K\.sum\(x, axis=None"),
+    "no tensor": (lambda: K.batch_flatten(3), TypeError, r"K\.batch_flatten\(3\): .*Valid"),
+    "a ragged list": (lambda: K.exp([[1], [2, 3]]), TypeError, r"\[\[1\], \[2, 3\]\]"),
+    "a ragged list beside it": (lambda: W * [[1], [2, 3]], TypeError, "a K operation received"),
+    "no dtype": (lambda: K.cast(W, "float31"), TypeError, r"K\.cast\(x, dtype\)"),
+    "no list of shapes": (lambda: K.zeros("a"), TypeError, r"K\.zeros\(shape, dtype=None"),
+    "too many in Keras 1": (
+        lambda: K1.binary_crossentropy(W, W, False, 3), TypeError,
+        r"K\.binary_crossentropy\(output, target, from_logits=False\)",
+    ),
+    "old names in Keras 1": (
+        lambda: K1.random_normal((2,), men=0.0), TypeError, r"K\.random_normal\(shape, .*std=1\.0",
+    ),
+    "gradients of a tensor": (lambda: K.gradients(Tensor(), [W]), TypeError, "of tensorflow"),
+    "gradients for an array": (lambda: K.gradients(LOSS, np.ones(2)), TypeError, "not all expr"),
+    "a mask of a list": (lambda: W[[True, False]], TypeError, r"K\.gather"),
+    "a tensor without values": (lambda: K.variable(NoValues()), TypeError, "use detach"),
+    "gradients without values": (
+        lambda: built().get_updates(params=[W], grads=[NoValues()]), TypeError, "grads for 'dense/",
+    ),
+    "a loss that cannot be compared": (
+        lambda: built().get_updates(Incomparable(), [W]), TypeError, "of jaxlib",
+    ),
+    "gradients of another shape": (
+        lambda: K.function([], [], built().get_updates(params=[W], grads=[np.ones(1)]))([]),
+        ValueError, r"gradient of 'dense/kernel' has shape \(1,\); expected \(2,\)",
+    ),
     "sums of other sizes": (lambda: K.zeros((2,)) + K.zeros((3,)), ValueError, "go together"),
     "a value of another shape": (
         lambda: K.set_value(W, [1.0]), ValueError, r"'dense/kernel' .* expected .*\(2,\)",
@@ -175,6 +233,16 @@ def test_a_step_that_cannot_be_carried_out_changes_nothing():
     with pytest.raises(fastrms.ArgumentError, match="learning rate is"):
         f([])
     assert (float(one), float(two), int(first.iterations)) == (1.0, 1.0, 0)
+
+
+def test_a_gradient_of_another_shape_stops_the_step_of_every_optimizer():
+    one, two = K.variable([1.0]), K.variable([1.0, 1.0])
+    first, second = optimizers.RMSprop(), optimizers.RMSprop()
+    updates = first.get_updates(K.sum(one), [one])
+    updates += second.get_updates(params=[two], grads=[np.ones(1)])
+    with pytest.raises(fastrms.GradientError, match="Nothing was changed"):
+        K.function([], [], updates)([])
+    assert (one.array.tolist(), two.array.tolist(), int(first.iterations)) == ([1], [1, 1], 0)
 
 
 def test_weights_that_waited_and_do_not_fit_are_refused_at_get_updates():
