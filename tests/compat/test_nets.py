@@ -1,6 +1,9 @@
 """Layers, models, losses, constraints and callbacks of the old generations."""
 
 import importlib
+import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -504,3 +507,11 @@ def test_losses_of_ones_own_may_take_class_numbers(k22):
     for loss in ("sparse_categorical_crossentropy", lambda t, y: k22.backend.mean(t * y, axis=-1)):
         model.compile("sgd", loss)
         assert np.isfinite(model.train_on_batch(ROWS, np.zeros(len(ROWS))))
+
+
+def test_another_process_finds_the_classes_by_their_paths(k22):
+    kinds = [k22.optimizers.RMSprop, k22.layers.Dense.__mro__[1]]
+    code = "import pickle, sys; print(pickle.load(sys.stdin.buffer))"
+    run = [sys.executable, "-c", code]
+    found = subprocess.run(run, input=pickle.dumps(kinds), capture_output=True, check=True)
+    assert found.stdout.decode().strip() == str(kinds)
