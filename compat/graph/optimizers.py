@@ -131,7 +131,7 @@ class Optimizer:
                 raise StateError(
                     f"array {number} given to set_weights has shape {value.shape}; weight "
                     f"{own.name!r} of variable {own.given.get('of')!r} expects numbers of shape "
-                    f" {own.array.shape}. Nothing was changed. Were the "
+                    f"{own.array.shape}. Nothing was changed. Were the "
                     "weights saved in another order of layers?"
                 )
         self._warn_of_lost_counter()
