@@ -36,8 +36,7 @@ class RMSprop(Shipped):
     def _step(self, param: Any, gradient: Any, slots: Sequence[Any], rate: Any) -> list[Any]:
         row, epsilon = self.generation.row, self.epsilon
         fresh, kept = stepped(row, (param, gradient, slots[0]), (rate, self.rho), epsilon)
-        self.__dict__.setdefault("_made", []).append(kept)
-        self._made.append(fresh)
+        self._made += [kept, fresh]
         return [kept, fresh]
 
     def _listed(self, params: Any, used: Any, constraints: Any) -> list[Any]:
@@ -49,13 +48,13 @@ class RMSprop(Shipped):
         counts = len(self.updates) - 2 * len(params)
         entries = self.updates
         slots = self.weights[-len(params) :]
-        constrained = [c for c in constraints if c is not None]
-        for index, entry in enumerate(entries[counts:]):
-            param, is_param = index // 2, index % 2
-            target = params[param] if is_param else slots[param]
-            bounded = is_param and constraints[param] is not None
+        targets = [v for pair in zip(slots, params, strict=True) for v in pair]
+        bounds = [bound for own in constraints for bound in (None, own)]
+        for entry, target, made, bound in zip(
+            entries[counts:], targets, self._made, bounds, strict=True
+        ):
             own = isinstance(entry, Update) and entry[0] is target
-            if not own or not (bounded or entry[1] is self._made[index]):
+            if not own or (bound is None and entry[1] is not made):
                 return
         patched = any(
             not isinstance(e, Update) or e[0] is not self.iterations for e in entries[:counts]
@@ -68,8 +67,8 @@ class RMSprop(Shipped):
         settings = Settings(**{**vars(clips), "epsilon": float(self.epsilon)})
         handle = FusedStep(self.generation.row, settings, params, slots, inputs)
         handle.entries, handle.plain = list(entries), list(entries[:counts])
-        if constrained:
-            pairs = [(p, c(p)) for p, c in zip(params, constraints, strict=True) if c is not None]
+        pairs = [(p, c(p)) for p, c in zip(params, constraints, strict=True) if c is not None]
+        if pairs:
             handle.after = Function([], [], pairs)
         for entry in entries:
             entry.handle = handle

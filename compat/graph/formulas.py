@@ -48,15 +48,8 @@ def clipped(row: Dialect, settings: Settings, gradients: Sequence[Expression]) -
         pair: tuple[Any, Any] = (hyper.one, hyper.one)
         if total is not None:
             large = total >= hyper.clipnorm
-            pair = (
-                build(
-                    "where",
-                    large,
-                    hyper.clipnorm,
-                    build("fill_like", total, value=1, dtype=total.dtype),
-                ),
-                build("where", large, total, hyper.one),
-            )
+            one = build("fill_like", total, value=1, dtype=total.dtype)
+            pair = build("where", large, hyper.clipnorm, one), build("where", large, total, one)
         elif norm_acts:
             norm = build("norm", gradient)
             pair = RULE.clip(norm, hyper.clipnorm, hyper.one, EACH, variant)

@@ -78,7 +78,7 @@ REFUSED = {
     ),
     "weights of another shape": (
         lambda: built().set_weights([np.ones(3)]), ValueError,
-        r"array 0 .* \(3,\) .* variable 'dense/kernel' expects numbers of shape \(2,\)",
+        r"array 0 .* \(3,\); .* variable 'dense/kernel' expects numbers of shape \(2,\)",
     ),
     "weights that are no list": (lambda: built().set_weights(3), ValueError, "a list of arrays"),
     "ragged weights": (lambda: built().set_weights([[1, [2]]]), TypeError, "array 0 given"),
