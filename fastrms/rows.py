@@ -121,33 +121,37 @@ def checked(shop: Workshop, index: int, given: IndexedSlices) -> tuple[Array, Ar
         found = f"dense_shape={given.dense_shape}"
         raise refuse(shop, index, found, f"{variable.shape}, the variable's shape, or None")
     with np.errstate(over="ignore", under="ignore"):
-        fitting = values.astype(variable.dtype)
+        fitting = values.astype(variable.dtype, copy=False)  # the sums are of our own memory
         fitting = fitting.reshape(indices.size, variable.size // max(len(variable), 1))
     return fitting, indices.astype(np.uint64)
 
 
-def _summed(values: Array, indices: Array) -> tuple[Array, Array, Array]:
-    """Return the distinct rows in order, their sums, and the order in which they were summed."""
-    order = np.argsort(indices, kind="stable")
-    ordered = indices[order]
-    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]][: ordered.size])
-    return ordered[first], _sums(values, order, first), order
-
-
-def _sums(values: Array, order: Array, first: Array) -> Array:
-    """Add up the values that belong to one row, in the order given."""
-    added: Array = values[order[first]]
-    counts = np.diff(np.append(first, order.size))
+def _summed(values: Array, indices: Array, squared: bool) -> tuple[Array, Array, Array | None]:
+    """Return the distinct rows in order, the sums of their values and perhaps of their squares."""
+    count, place = indices.size, np.uint64(indices.size.bit_length())
+    # Row and place in one number: a plain sort, twice as fast as a stable argsort.
+    keys = np.sort(indices << place | np.arange(count, dtype=np.uint64))
+    ordered, order = keys >> place, (keys & ~(~np.uint64(0) << place)).astype(np.intp)
+    fresh = np.append(True, ordered[1:] != ordered[:-1])[:count]
+    first = np.flatnonzero(fresh)
+    # One piece of memory, which the allocator keeps from step to step; two pieces it gives back.
+    parts = np.empty((1 + squared, *values.shape), values.dtype)
+    chosen = np.concatenate([order[first], order[~fresh]])
+    np.take(values, chosen, axis=0, out=parts[0], mode="clip")
+    if squared:
+        np.multiply(parts[0], parts[0], out=parts[1])
+    counts = np.diff(np.append(first, count))
     for k in range(1, int(counts.max(initial=1))):
         again = np.flatnonzero(counts > k)
-        added[again] += values[order[first[again] + k]]
-    return added
+        parts[:, again] += parts[:, first.size + first[again] - again + k - 1]
+    kept = parts[:, : first.size]
+    return ordered[first], kept[0], kept[1] if squared else None
 
 
 def dense(shop: Workshop, index: int, given: IndexedSlices) -> Array:
     """Return rows as a gradient of the variable's shape."""
     values, indices = checked(shop, index, given)
-    found, sums, _ = _summed(values, indices)
+    found, sums, _ = _summed(values, indices, False)
     variable = shop.variables.arrays[index]
     whole = np.zeros((len(variable), values.shape[1]), variable.dtype)
     whole[found.astype(np.intp)] = sums
@@ -165,15 +169,12 @@ def prepared(shop: Workshop, index: int, given: IndexedSlices) -> Rows:
         if not of_sums and shop.norm_kind is not None:
             total = sum(reference.chunk_sums(values.reshape(-1)))
         values = _clipped(shop, index, values, indices, total)
-        found, sums, order = _summed(values, indices)
-        squares = None
-        if squares_apart(shop):
-            first = np.searchsorted(indices[order], found)
-            squares = _sums(values * values, order, first).reshape(-1)
+        found, sums, squares = _summed(values, indices, squares_apart(shop))
         if of_sums and shop.norm_kind is not None:
             seen = shop.before_norm(index)._replace(scaled=False, rescaled=False)
             total = sum(reference.chunk_sums(_conditioned(shop, index, sums, seen).reshape(-1)))
-    return Rows(found, np.ascontiguousarray(sums).reshape(-1), squares, total, finite)
+    squares = None if squares is None else squares.reshape(-1)
+    return Rows(found, sums.reshape(-1), squares, total, finite)
 
 
 def _before(shop: Workshop, index: int, late: bool) -> Variant:
