@@ -53,6 +53,11 @@ def lent(value: Any) -> Array:
     return array
 
 
+def overflows(given: Array, array: Array) -> bool:
+    """Tell whether a finite number became infinite in another dtype, as 1e300 in float32."""
+    return array.dtype != given.dtype and bool((np.isfinite(given) & ~np.isfinite(array)).any())
+
+
 def copied(value: Any, dtype: DTypeLike | None) -> Array:
     """Return a copy of a value: an array keeps its dtype, numbers and lists become float32."""
     try:
@@ -64,6 +69,8 @@ def copied(value: Any, dtype: DTypeLike | None) -> Array:
             array: Array = np.array(found, dtype=dtype if kept else np.float32, subok=False)
         if array.dtype.kind not in "biuf" or not array.dtype.isnative:
             raise TypeError(f"dtype {array.dtype.str}")
+        if overflows(found, array):
+            raise TypeError(f"a number in it is too large for {array.dtype}: pass dtype='float64'")
     except (TypeError, ValueError) as error:
         raise VariableError(
             f"{value!r:.60} cannot be the value of a Variable ({error}); valid: a number, a list "

@@ -60,7 +60,7 @@ class Stepper:
     def hand_over(self, engine: Callable[..., AnyPlan]) -> None:
         """Let another engine carry out all steps, and look at every array through Python."""
         device.require_plain(self.variables.arrays[0], True, "steps of a subclass's own")
-        self.engine, self._compiled, self._swift = engine, False, False
+        self.engine, self._compiled, self._swift, self.shop.whole = engine, False, False, True
 
     @property
     def calls(self) -> int:
@@ -215,7 +215,7 @@ class Stepper:
 
     def _kinds(self, gradients: list[Any]) -> tuple[int, ...]:
         """Tell what each variable has in a step: nothing, a gradient of its shape, or rows."""
-        return kinds_of(gradients, bool(self.settings.gradient_accumulation_steps))
+        return kinds_of(gradients, self.shop.whole)
 
     def _put(self, plan: AnyPlan, index: int, gradient: "Array | Rows") -> None:
         """Set a checked gradient; rows were looked at for numbers that are not finite."""

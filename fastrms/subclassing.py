@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from fastrms import reference
 from fastrms.arguments import Settings
 from fastrms.engines import ReferencePlan, pairs_of, results_of
-from fastrms.errors import ArgumentError, DialectError, GradientError
+from fastrms.errors import ArgumentError, DialectError
 from fastrms.layout import Count
-from fastrms.rule import Slots, Variant
-from fastrms.sparse import Rows
+from fastrms.rule import CONDITIONING, Slots, Variant
 from fastrms.stepper import Stepper
 from fastrms.tracked import FREE, require_settable
 from fastrms.variable import Variable
@@ -38,13 +37,8 @@ HOOKS = frozenset(
     )
 )
 SLOTS = ("velocity", "momentum", "average_gradient")
-_UNCONDITIONED = dict.fromkeys(
-    (
-        *("accumulate", "accumulated", "scaled", "value_first", "factor", "divisor", "value_last"),
-        *("decoupled_decay", "coupled_decay", "ema"),
-    ),
-    False,
-)
+_AROUND = (*Variant._fields[CONDITIONING], "decoupled_decay", "coupled_decay", "ema")
+_UNCONDITIONED = dict.fromkeys(_AROUND, False)
 
 
 def _is_ours(kind: type) -> bool:
@@ -93,10 +87,10 @@ class Subclassing:
         """Update one variable and its slots, and nothing else: what `apply` does at its core.
 
         A subclass may override it, to be called with each gradient (unscaled, accumulated and
-        clipped), its Variable and the learning rate of the step; weight decay comes before it and
-        moving averages after it. It runs in NumPy and keeps copies of everything to go back to if
-        it raises, so it is slower than a step without. With two parameters, as in tf.keras, it is
-        called without the rate.
+        clipped; rows of a table as an array of its size), its Variable and the rate of the step;
+        weight decay comes before it and moving averages after it. It runs in NumPy and keeps
+        copies of everything to go back to if it raises, so it is slower than a step without. With
+        two parameters, as in tf.keras, it is called without the rate.
 
         Parameters
         ----------
@@ -173,16 +167,6 @@ class UserPlan(ReferencePlan):
             given if isinstance(given, Variable) else Variable._over(array, name, name)
             for given, array, name in zip(known.given, known.arrays, known.names, strict=True)
         ]
-
-    def put(self, index: int, gradient: Any) -> None:
-        """Set the gradient of a variable; rows have no place in a user's update step."""
-        if isinstance(gradient, Rows):
-            raise GradientError(
-                f"the gradient of variable {self.shop.variables.label(index)} is IndexedSlices, "
-                "which only RMSprop's own update takes, no update step of another class; give a "
-                "dense gradient. Nothing was changed."
-            )
-        super().put(index, gradient)
 
     def run(self) -> None:
         """Carry out the step; an exception leaves everything as it was."""

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastrms.errors import VariableError
 from fastrms.operand import Operand, bare, marks, standing
-from fastrms.sources import copied, is_source, view_of
+from fastrms.sources import copied, is_source, overflows, view_of
 
 Array = NDArray[Any]
 Constraint = Callable[[Any], Any]
@@ -218,20 +218,19 @@ class Variable(Operand):
         """Check and convert a value, then write what a change makes of it."""
         self._require_free(doing)
         try:
-            fresh = np.asarray(view_of(value) if is_source(value) else value)
+            given = np.asarray(view_of(value) if is_source(value) else value)
+            kinds = given.dtype.kind in "biuf" and np.can_cast(given.dtype, self.dtype, "same_kind")
+            with np.errstate(all="ignore"):
+                fresh = given.astype(self.dtype) if kinds else given
+            if fresh.shape != self.shape or not kinds or overflows(given, fresh):
+                raise TypeError(f"{given.dtype} of shape {given.shape}")
         except (TypeError, ValueError) as error:
             raise VariableError(
-                f"{doing} of variable {self.path!r} got {value!r:.60} ({error}); valid: numbers of "
-                f"shape {self.shape}. Nothing was changed."
+                f"{doing} of variable {self.path!r} got {value!r:.60} ({error}); expected "
+                f"{self.dtype} of shape {self.shape}, no number too large. Nothing was changed."
             ) from error
-        kinds = fresh.dtype.kind in "biuf" and np.can_cast(fresh.dtype, self.dtype, "same_kind")
-        if fresh.shape != self.shape or not kinds:
-            raise VariableError(
-                f"{doing} of variable {self.path!r} got {fresh.dtype} of shape {fresh.shape}; "
-                f"expected {self.dtype} of shape {self.shape}. Nothing was changed."
-            )
         with np.errstate(all="ignore"):
-            result: Array = np.asarray(change(fresh.astype(self.dtype)))
+            result: Array = np.asarray(change(fresh))
         if self._assigned_to is not None:
             self._assigned_to(result)
         self._array[...] = result
