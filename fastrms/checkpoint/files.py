@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from fastrms.checkpoint import isolation
 from fastrms.checkpoint.document import Checkpoint, Variable
-from fastrms.checkpoint.registry import Source, format_of_suffix, module_of, sniff
+from fastrms.checkpoint.registry import BY_NAME, Source, format_of_suffix, module_of, sniff
 from fastrms.checkpoint.resuming import load_into
 from fastrms.checkpoint.scales import require_fitting, resume
 from fastrms.dialects import get_dialect
@@ -63,6 +64,8 @@ def load(
         trusted,
     )
     name = sniff(source.path)
+    if BY_NAME[name].isolated and not trusted:
+        isolation.begin()
     try:
         return module_of(name).read(source)  # type: ignore[no-any-return]
     except CheckpointError as error:

@@ -38,20 +38,24 @@ class Source:
 
 @dataclass(frozen=True)
 class Format:
-    """One row of the table: a format's name, its module, and the suffixes that mean it."""
+    """One row of the table: a format's name, its module, and the suffixes that mean it.
+
+    `isolated` says that HDF5 is in it, which a process of its own parses.
+    """
 
     name: str
     module: str
     suffixes: tuple[str, ...] = ()
+    isolated: bool = False
 
 
 # The first row whose suffix fits a path is the format to write; longer suffixes stand first.
 FORMATS = (
-    Format("weights.h5", "keras_weights", (".weights.h5",)),
-    Format("weights.json", "keras_shards", (".weights.json",)),
-    Format("h5", "keras_h5", (".h5", ".hdf5")),
-    Format("keras", "keras_zip", (".keras",)),
-    Format("kdir", "keras_folder"),
+    Format("weights.h5", "keras_weights", (".weights.h5",), isolated=True),
+    Format("weights.json", "keras_shards", (".weights.json",), isolated=True),
+    Format("h5", "keras_h5", (".h5", ".hdf5"), isolated=True),
+    Format("keras", "keras_zip", (".keras",), isolated=True),
+    Format("kdir", "keras_folder", isolated=True),
     Format("tensorflow", "tensorflow", (".ckpt", ".index")),
     Format("npz", "npz", (".npz",)),
     Format("npy", "pickles", (".npy",)),
