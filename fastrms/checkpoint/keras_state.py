@@ -12,7 +12,7 @@ from fastrms.checkpoint.document import Checkpoint, Variable, Writer
 from fastrms.checkpoint.keras_entries import Entry as Entry
 from fastrms.checkpoint.keras_entries import Found as Found
 from fastrms.checkpoint.keras_guesses import guessed
-from fastrms.checkpoint.keras_own import columns_of, variables_of, writer_of
+from fastrms.checkpoint.keras_own import columns_of, config_of, variables_of, writer_of
 from fastrms.checkpoint.registry import Source
 from fastrms.checkpoint.tables import (
     UNKNOWN,
@@ -109,6 +109,7 @@ def assemble(found: Found, source: Source) -> Checkpoint:
             )
         config["learning_rate"] = scalars.rate
     if own:
+        config |= config_of(own)
         variables = variables_of(own)
         slots = columns_of(own, [entry.array for entry in found.entries])
     else:
