@@ -349,9 +349,9 @@ def bomb(path):
 
 
 ARCHIVES = {
-    "a member outside": (lambda p: npz(p, {"../arr_0.npy": b"x"}), "lies outside"),
-    "an absolute member": (lambda p: npz(p, {"/arr_0.npy": b"x"}), "lies outside"),
-    "a backslash": (lambda p: npz(p, {"..\\arr_0.npy": b"x"}), "lies outside"),
+    "a member outside": (lambda p: npz(p, {"../arr_0.npy": b"x"}), "leads out"),
+    "an absolute member": (lambda p: npz(p, {"/arr_0.npy": b"x"}), "leads out"),
+    "a backslash": (lambda p: npz(p, {"..\\arr_0.npy": b"x"}), "leads out"),
     "two of one name": (named_twice, "two members"),
     "a link": (linked, "is a link"),
     "encrypted": (encrypted, "is encrypted"),

@@ -43,11 +43,8 @@ class Archive:
                 listed = opened.infolist()
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError) as error:
             raise CheckpointError(f"the zip archive is damaged ({error}).") from error
+        require_plain(listed)
         self.members = {info.filename: info for info in listed}
-        if len(self.members) != len(listed) or len(listed) > _MOST_MEMBERS:
-            raise CheckpointError("the zip archive has two members of one name, or too many.")
-        for info in listed:
-            _require_plain(info)
 
     def read(self, name: str) -> NDArray[np.uint8]:
         """Return the bytes of one member.
@@ -112,11 +109,25 @@ class Archive:
         return np.frombuffer(out, np.uint8)
 
 
-def _require_plain(info: zipfile.ZipInfo) -> None:
-    """Refuse members that are encrypted, links, or named to lie elsewhere."""
-    name = info.filename
-    outside = name.startswith(("/", "\\")) or "\\" in name or ".." in name.split("/")
-    link = stat.S_ISLNK(info.external_attr >> 16)
-    if outside or link or info.flag_bits & 1:
-        what = "is encrypted" if info.flag_bits & 1 else "is a link" if link else "lies outside"
-        raise CheckpointError(f"the member {name[:80]!r} of the zip archive {what}; refused.")
+def require_plain(listed: list[zipfile.ZipInfo]) -> None:
+    """Refuse members of one name, and those that are encrypted, links, or named to lie elsewhere.
+
+    Parameters
+    ----------
+    listed : list of ZipInfo
+        All members of an archive.
+
+    Raises
+    ------
+    CheckpointError
+        There is such a member, or there are more than anybody writes.
+    """
+    if len({info.filename for info in listed}) != len(listed) or len(listed) > _MOST_MEMBERS:
+        raise CheckpointError("the zip archive has two members of one name, or too many; refused.")
+    for info in listed:
+        name = info.filename
+        outside = name.startswith(("/", "\\")) or "\\" in name or ".." in name.split("/")
+        link = stat.S_ISLNK(info.external_attr >> 16)
+        if outside or link or info.flag_bits & 1:
+            what = "is encrypted" if info.flag_bits & 1 else "is a link" if link else "leads out"
+            raise CheckpointError(f"the member {name[:80]!r} of the zip archive {what}; refused.")
