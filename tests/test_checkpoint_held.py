@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fastrms
+from fastrms.cli import main
 from fastrms.dialects import DIALECTS
 
 # .safetensors holds what .npz does, .weights.json what .weights.h5 does: one function each.
@@ -87,3 +88,38 @@ def test_an_optimizer_without_variables_is_saved(suffix, tmp_path):
     fastrms.save(tmp_path / f"a{suffix}", optimizer)
     found = fastrms.load(tmp_path / f"a{suffix}", dialect="keras-2.2")
     assert (found.slots, found.variables, found.iterations or 0) == ({}, [], 0)
+
+
+@pytest.mark.parametrize("given", [3, "ab", None.__class__], ids=["number", "text", "class"])
+def test_variables_that_are_no_list_are_refused(given, tmp_path):
+    optimizer = fastrms.RMSprop()
+    optimizer.build({"w": np.ones(2, np.float32)})
+    fastrms.save(tmp_path / "a.npz", optimizer)
+    with pytest.raises(fastrms.CheckpointError, match="valid: a list of arrays"):
+        fastrms.load(tmp_path / "a.npz", variables=given)
+    with pytest.raises(fastrms.CheckpointError, match="valid: a list of arrays"):
+        optimizer.checkpoint().optimizer(given)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".keras"])
+def test_variables_of_other_shapes_are_not_ignored_for_files_written_here(suffix, tmp_path):
+    optimizer = fastrms.RMSprop()
+    optimizer.build({"w": np.ones(2, np.float32)})
+    fastrms.save(tmp_path / f"a{suffix}", optimizer)
+    with pytest.raises(fastrms.CheckpointError, match="the variables given have the shapes"):
+        fastrms.load(tmp_path / f"a{suffix}", variables=[np.ones(3, np.float32)])
+    found = fastrms.load(tmp_path / f"a{suffix}", variables={"v": np.ones(2, np.float32)})
+    assert [v.name for v in found.variables] == ["v"]
+
+
+def test_the_command_line_names_its_own_options(tmp_path, capsys):
+    optimizer = fastrms.RMSprop(momentum=0.5)
+    optimizer.build({"w": np.ones(2, np.float32)})
+    fastrms.save(tmp_path / "a.h5", optimizer)
+    old, new = str(tmp_path / "a.h5"), str(tmp_path / "b.h5")
+    assert main(["convert", old, new, "--dialect", "keras-2.2"]) == 2
+    said = capsys.readouterr().err
+    assert "--lossy drops it" in said
+    assert "lossy=True" not in said
+    assert main(["convert", old, str(tmp_path / "b.foo")]) == 2
+    assert "format=" not in capsys.readouterr().err

@@ -155,20 +155,18 @@ def _asked(descriptor: int, size: int) -> tuple[dict[str, Any], list[int]]:
         if length > _MOST_REPLY:
             raise ConnectionError
         return json.loads(_received(channel, length)), made
-    except TimeoutError:
+    except BaseException as error:
         _drop(made)
-        raise CheckpointError(
-            f"libhdf5 did not end reading it within {seconds:.0f} s, so its process was ended: "
-            "the file is damaged (or the machine very slow; trusted=True reads without a limit)."
-        ) from None
-    except OSError:
-        _drop(made)
-        raise CheckpointError(
-            "the process that reads HDF5 ended (libhdf5 crashed, or memory ran out): the file is "
-            "damaged."
-        ) from None
-    except BaseException:
-        _drop(made)
+        if isinstance(error, TimeoutError):
+            raise CheckpointError(
+                f"libhdf5 did not end reading it within {seconds:.0f} s, so its process was ended: "
+                "the file is damaged (or the machine slow; trusted=True reads without a limit)."
+            ) from None
+        if isinstance(error, OSError):
+            raise CheckpointError(
+                "the process that reads HDF5 ended (libhdf5 crashed, or memory ran out): the file "
+                "is damaged."
+            ) from None
         raise
 
 

@@ -148,7 +148,7 @@ def lost(checkpoint: Checkpoint) -> list[str]:
     found = lost_of(checkpoint, system)
     order, rate = DIALECTS[system.dialect].weights.order, checkpoint.config.get("learning_rate")
     held = {*OURS, *(order if isinstance(rate, int | float) else ())}
-    if names := [name for name in checkpoint.config if name not in held]:
+    if names := [k for k, v in checkpoint.config.items() if not (k in held or v is None)]:
         found.append(
             f"the hyperparameters {', '.join(names)}: a .weights.h5 has no place for them (a "
             ".keras has)"

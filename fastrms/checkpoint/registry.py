@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastrms.checkpoint.archive import DAMAGED
 from fastrms.checkpoint.document import Variable
 from fastrms.errors import CheckpointError
 
@@ -144,7 +145,7 @@ def _kind_of_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, OSError) as error:
+    except DAMAGED as error:
         raise CheckpointError(f"{path}: the zip archive is damaged ({error}).") from error
     if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
         return "torch"

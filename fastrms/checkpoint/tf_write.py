@@ -24,7 +24,6 @@ _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 _SLOTTED, _NATIVE = ("tf-keras-v2",), ("tf-train",)
 _LISTED = ("tf-keras-2.11", "keras-3")
 _DIALECTS = (*_LISTED, *_SLOTTED, *_NATIVE, *(d for row in SESSIONS for d in row.dialects))
-_WITH_RATE = "learning_rate"
 _LISTS: Mapping[str, str] = {
     "average": "_model_variables_moving_average",
     "gradient_accumulator": "_accumulated_gradients",
@@ -248,7 +247,7 @@ class _Objects:
     def listed(self) -> Tensors:
         """Name things as tf.keras 2.11+ and Keras 3 do."""
         order = DIALECTS[str(self.checkpoint.dialect)].weights.order
-        with_rate = _WITH_RATE in order
+        with_rate = "learning_rate" in order
         if with_rate and self.checkpoint.loss_scale:
             self.wrap()
         members = [self.counter("_iterations")]
