@@ -15,8 +15,9 @@ LANES, TILE = 32, 1024
 BLOCK, AHEAD, LINE_BYTES = 64, 256, 64
 
 
-def flushed(builder: Any, value: Any, width: int) -> Any:
+def flushed(builder: Any, value: Any) -> Any:
     """Emit a subnormal number's replacement by a zero of its sign."""
+    width = 32 if value.type == ir.FloatType() else 64
     exponent, sign = (0xFF << 23, 1 << 31) if width == 32 else (0x7FF << 52, 1 << 63)
     integer = ir.IntType(width)
     bits = builder.bitcast(value, integer)
@@ -25,23 +26,28 @@ def flushed(builder: Any, value: Any, width: int) -> Any:
     return builder.bitcast(kept, value.type)
 
 
+def fitted(builder: Any, number: Any, choices: Any, forms: dict[str, Any]) -> Any:
+    """Emit a number put into each form (a flag's name, its emitter) that the variant asks for."""
+    for name, form in forms.items():
+        flag = builder.extract_value(choices, Variant._fields.index(name))
+        chosen = builder.trunc(flag, ir.IntType(1))
+        number = builder.select(chosen, form(builder, number), number)
+    return number
+
+
+def rounded_to_half(builder: Any, number: Any) -> Any:
+    """Emit the float32 that is nearest among the float16 numbers."""
+    return builder.fpext(builder.fptrunc(number, ir.HalfType()), number.type)
+
+
 @intrinsic
 def fit(typingctx, value, variant):  # type: ignore[no-untyped-def]
     """Round one result to float16, or flush it if subnormal, where the variant says so."""
+    narrow = value.bitwidth == 32 and halves_in_hardware()
+    forms = {"flush": flushed, "half": rounded_to_half} if narrow else {"flush": flushed}
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        number, choices = args
-        flags = {
-            name: builder.trunc(builder.extract_value(choices, i), ir.IntType(1))
-            for i, name in enumerate(Variant._fields)
-            if name in ("flush", "half")
-        }
-        cleared = flushed(builder, number, value.bitwidth)
-        result = builder.select(flags["flush"], cleared, number)
-        if value.bitwidth == 32 and halves_in_hardware():
-            half = builder.fpext(builder.fptrunc(number, ir.HalfType()), number.type)
-            result = builder.select(flags["half"], half, result)
-        return result
+        return fitted(builder, *args, forms)
 
     return value(value, variant), codegen
 

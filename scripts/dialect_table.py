@@ -3,14 +3,13 @@
 python scripts/dialect_table.py [--full] [--output docs/dialects.md]
 """
 
-import argparse
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import fastrms
 from fastrms.dialects import Dialect
+from pages import offer
 
 
 def epsilon(row: Dialect) -> str:
@@ -113,18 +112,5 @@ def document() -> str:
     return "\n".join([*head, *table(), *details()]) + "\n"
 
 
-def main() -> None:
-    """Print the table, or the whole page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="every field of every row")
-    parser.add_argument("--output", type=Path)
-    chosen = parser.parse_args()
-    text = document() if chosen.full or chosen.output else "\n".join(table()) + "\n"
-    if chosen.output:
-        chosen.output.write_text(text, encoding="utf-8")
-    else:
-        print(text, end="")
-
-
 if __name__ == "__main__":
-    main()
+    offer(__doc__, document, lambda: "\n".join(table()) + "\n")

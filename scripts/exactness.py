@@ -3,7 +3,6 @@
 python scripts/exactness.py [--output docs/exactness.md]
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from pages import offer  # noqa: E402
 from replay import DIFFERENCES, SYSTEMS, Case, cases, distances, replay, runs  # noqa: E402
 
 BARS = {"k3_tensorflow": 95.0, "tf210_v2": 92.0, "tf210_exp": 93.0}
@@ -128,17 +128,5 @@ def exceptions() -> Iterator[str]:
                 yield f"- {system}/{name}: {reason}"
 
 
-def main() -> None:
-    """Print the table, or write it to a file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path)
-    arguments = parser.parse_args()
-    text = "\n".join(lines()) + "\n"
-    if arguments.output:
-        arguments.output.write_text(text, encoding="utf-8")
-    else:
-        print(text, end="")
-
-
 if __name__ == "__main__":
-    main()
+    offer(__doc__, lambda: "\n".join(lines()) + "\n")

@@ -3,7 +3,6 @@
 python scripts/neighbours.py [--output docs/neighbours.md]
 """
 
-import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from pages import offer  # noqa: E402
 from test_neighbours import PAIRS, SAME_NUMBERS, separating  # noqa: E402
 
 
@@ -29,17 +29,5 @@ def lines() -> Iterator[str]:
         yield f"| {one} | {other} | {found or f'none: {reason}'} |"
 
 
-def main() -> None:
-    """Print the table, or write it to a file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path)
-    chosen = parser.parse_args()
-    text = "\n".join(lines()) + "\n"
-    if chosen.output:
-        chosen.output.write_text(text, encoding="utf-8")
-    else:
-        print(text, end="")
-
-
 if __name__ == "__main__":
-    main()
+    offer(__doc__, lambda: "\n".join(lines()) + "\n")

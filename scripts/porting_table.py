@@ -3,7 +3,6 @@
 python scripts/porting_table.py [--output docs/porting-results.md]
 """
 
-import argparse
 import functools
 import importlib.util
 import sys
@@ -11,6 +10,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from pages import offer
 
 ROOT = Path(__file__).resolve().parents[1]
 SYSTEMS = {
@@ -109,17 +110,5 @@ def document() -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Print the page, or write it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path)
-    chosen = parser.parse_args()
-    text = document()
-    if chosen.output:
-        chosen.output.write_text(text, encoding="utf-8")
-    else:
-        print(text, end="")
-
-
 if __name__ == "__main__":
-    main()
+    offer(__doc__, document)

@@ -12,8 +12,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastrms.elements import flushed
-from fastrms.rule import Function, Variant
+from fastrms.elements import fitted, flushed, rounded_to_half
+from fastrms.rule import Function
 
 BYTES = 16
 SIZES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
@@ -44,24 +44,20 @@ def _from_brain(builder: Any, bits: Any) -> Any:
     return builder.bitcast(builder.shl(bits, bits.type(16)), ir.FloatType())
 
 
+def _kept_in_brain(builder: Any, number: Any) -> Any:
+    """Emit the float32 that is nearest among the bfloat16 numbers."""
+    return _from_brain(builder, _rounded_to_brain(builder, number))
+
+
 @intrinsic
 def fit(typingctx, value, variant):  # type: ignore[no-untyped-def]
     """Flush a result if subnormal, or round it to a 16-bit dtype, where the variant says so."""
+    forms = {"flush": flushed}
+    if value.bitwidth == 32:
+        forms |= {"half": rounded_to_half, "brain": _kept_in_brain}
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        number, choices = args
-        flags = {
-            name: builder.trunc(builder.extract_value(choices, i), ir.IntType(1))
-            for i, name in enumerate(Variant._fields)
-            if name in ("flush", "half", "brain")
-        }
-        result = builder.select(flags["flush"], flushed(builder, number, value.bitwidth), number)
-        if value.bitwidth == 32:
-            half = builder.fpext(builder.fptrunc(number, ir.HalfType()), number.type)
-            brain = _from_brain(builder, _rounded_to_brain(builder, result))
-            result = builder.select(flags["half"], half, result)
-            result = builder.select(flags["brain"], brain, result)
-        return result
+        return fitted(builder, *args, forms)
 
     return value(value, variant), codegen
 

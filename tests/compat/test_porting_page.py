@@ -1,11 +1,13 @@
 """The porting guide's examples give what they show, and its figure shows what it says."""
 
 import doctest
-import importlib.util
+import importlib
 import re
 from pathlib import Path
 
 import pytest
+
+import dialect_figure
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "porting.md").read_text(encoding="utf-8")
@@ -23,17 +25,8 @@ def test_gradients_of_pytorch_train_a_net_of_other_layers():
     exec(BLOCKS[1], {})
 
 
-def figure():
-    spec = importlib.util.spec_from_file_location(
-        "dialect_figure", ROOT / "scripts" / "dialect_figure.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_figure_shows_dialects_that_diverge():
-    lines = figure().lines()
+    lines = dialect_figure.lines()
     epsilon, decay, clipnorm = lines.values()
     assert epsilon["keras-3"][-1] > 10 * epsilon["keras-2.2"][-1]
     assert epsilon["tf-keras-v2"] == pytest.approx(epsilon["keras-2.2"], rel=1e-2)
