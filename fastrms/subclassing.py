@@ -179,8 +179,8 @@ class UserPlan(ReferencePlan):
         if isinstance(gradient, Rows):
             raise GradientError(
                 f"the gradient of variable {self.shop.variables.label(index)} is IndexedSlices, "
-                "which a subclass's update_step does not get; give a dense gradient. Nothing was "
-                "changed."
+                "which only RMSprop's own update takes, no update step of another class; give a "
+                "dense gradient. Nothing was changed."
             )
         super().put(index, gradient)
 
