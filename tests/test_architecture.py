@@ -23,7 +23,7 @@ FLOORS = (
     (
         "ground",
         (
-            *("errors", "rule", "layout", "compiling", "instructions", "elements"),
+            *("errors", "rule", "layout", "compiling", "instructions", "elements", "emitting"),
             *("program", "inspection", "kernels", "tables", "sources", "operand"),
         ),
     ),
