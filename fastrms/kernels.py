@@ -2,6 +2,7 @@
 
 Each loop is a C function `(row, numbers, like)`: addresses and a length (`program.Column`), the
 numbers of the step (`rule.Hyper`), and a null pointer whose type says how elements are stored.
+Numba compiles the walk over the elements; the rule in it is written as instructions (`emitting`).
 Every loop closes over `stamp`, a digest of the compiled sources: Numba's disk cache does not see
 edits in other files. Absent arrays are never touched.
 """
