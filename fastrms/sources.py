@@ -70,3 +70,22 @@ def copied(value: Any, dtype: DTypeLike | None) -> Array:
             "of numbers, or an array of real numbers in native byte order, without a mask."
         ) from error
     return array
+
+
+def fitting(value: Any, what: str, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> Array:
+    """Return a value that is to be assigned, converted; raise if it is not what is expected."""
+    try:
+        found = np.asarray(view_of(value) if is_source(value) else value)
+    except (TypeError, ValueError) as error:
+        raise VariableError(
+            f"{what} got {value!r:.60} ({error}); valid: numbers of shape {shape}. Nothing was "
+            "changed."
+        ) from error
+    kinds = found.dtype.kind in "biuf" and np.can_cast(found.dtype, dtype, "same_kind")
+    if found.shape != shape or not (kinds or found.dtype == dtype):
+        raise VariableError(
+            f"{what} got {found.dtype} of shape {found.shape}; expected {dtype} of shape {shape}. "
+            "Nothing was changed."
+        )
+    with np.errstate(all="ignore"):
+        return found.astype(dtype)

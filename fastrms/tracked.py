@@ -30,9 +30,6 @@ def tracked(core: Core) -> list[Variable]:
         if name == weights.OWN and index is not None:
             found.append(core.own[index])
             continue
-        if not isinstance(array, np.ndarray):  # on a GPU, for CuPy and others to take
-            found.append(array)
-            continue
         variable = Variable._over(array, path.rpartition("/")[2], path)
         if index is None:
             variable._assigned_to = _setter(core, name)

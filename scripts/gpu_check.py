@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import battery  # noqa: E402
 import fastrms  # noqa: E402
 import replay  # noqa: E402
-from fastrms.cuda import arrays  # noqa: E402
+from fastrms.cuda import memory  # noqa: E402
 from fastrms.info import report as info  # noqa: E402
 
 Host = fastrms.RMSprop
@@ -45,12 +45,12 @@ def claim(holds: bool, text: str) -> None:
         BROKEN.append(text)
 
 
-def on_device(values: Any) -> arrays.DeviceArray:
+def on_device(values: Any) -> memory.DeviceArray:
     """Copy an array to the device."""
     values = np.asarray(values)
     fortran = values.flags.f_contiguous and not values.flags.c_contiguous
-    flat = arrays.zeros(values.size, values.dtype, arrays.Place(0))
-    result = flat.reshape(values.shape, "F" if fortran else "C")
+    flat = memory.zeros(values.size, values.dtype, memory.Place(0))
+    result = flat.reshape(values.shape, order="F" if fortran else "C")
     result[...] = values
     return result
 

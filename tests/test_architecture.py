@@ -31,7 +31,8 @@ FLOORS = (
         "devices",
         (
             *("cuda", "cuda.elements", "cuda.simulated", "cuda.driver", "cuda.target"),
-            *("cuda.parts", "cuda.kernels", "cuda.protocols", "cuda.arrays"),
+            *("cuda.parts", "cuda.kernels", "cuda.protocols", "cuda.arrays", "cuda.memory"),
+            "cuda.lending",
         ),
     ),
     ("facts", ("dialects.*", "schedules.*", "threads", "reference", "variable")),

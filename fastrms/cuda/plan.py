@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.cuda import kernels, target
-from fastrms.cuda.arrays import DeviceArray, zeros
+from fastrms.cuda.memory import DeviceArray, zeros
 from fastrms.cuda.kernels import COLUMNS, Shape
 from fastrms.cuda.parts import Part
 from fastrms.cuda.protocols import reader_of

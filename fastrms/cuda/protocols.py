@@ -18,7 +18,7 @@ _CUDA, _MANAGED = 2, 13  # kDLCUDA and kDLCUDAManaged
 _FLOAT, _BRAIN = 2, 4  # kDLFloat and kDLBfloat
 
 
-class _Tensor(ctypes.Structure):
+class Tensor(ctypes.Structure):
     """DLTensor."""
 
     _fields_ = (
@@ -35,7 +35,7 @@ class _Tensor(ctypes.Structure):
     )
 
 
-class _Versioned(ctypes.Structure):
+class Versioned(ctypes.Structure):
     """DLManagedTensorVersioned."""
 
     _fields_ = (
@@ -44,7 +44,7 @@ class _Versioned(ctypes.Structure):
         ("context", ctypes.c_void_p),
         ("deleter", ctypes.c_void_p),
         ("flags", ctypes.c_uint64),
-        ("tensor", _Tensor),
+        ("tensor", Tensor),
     )
 
 
@@ -70,6 +70,11 @@ def brain_dtype() -> np.dtype[Any]:
         ) from error
     dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return dtype
+
+
+def number_of(dtype: np.dtype[Any]) -> int:
+    """Return DLPack's number of a dtype's kind."""
+    return _BRAIN if dtype.name == "bfloat16" else _FLOAT
 
 
 def packed(shape: tuple[int, ...], itemsize: int, order: str = "C") -> tuple[int, ...]:
@@ -122,10 +127,10 @@ def _by_dlpack(value: Any, stream: int | None) -> Facts:
     name = api.PyCapsule_GetName(capsule)
     address, writeable = api.PyCapsule_GetPointer(capsule, name), True
     if name == b"dltensor_versioned":
-        versioned = _Versioned.from_address(address)
+        versioned = Versioned.from_address(address)
         tensor, writeable = versioned.tensor, not versioned.flags & 1
     else:
-        tensor = _Tensor.from_address(address)
+        tensor = Tensor.from_address(address)
     if tensor.device not in (_CUDA, _MANAGED):
         raise TypeError(f"it lies on a device of DLPack's type {tensor.device}; valid: 2, CUDA")
     shape = tuple(tensor.shape[k] for k in range(tensor.ndim))

@@ -16,7 +16,7 @@ import numpy as np
 import fastrms
 from benchmarking.device_peers import PEERS
 from benchmarking.works import sizes_of
-from fastrms.cuda import arrays, target
+from fastrms.cuda import memory, target
 from fastrms.info import report as info
 
 MOMENTUM = {"momentum": 0.9, "centered": True}
@@ -102,9 +102,9 @@ class Ours:
     """One of our optimizers with its arrays."""
 
     def __init__(self, sizes: list[int], options: dict[str, Any], dtype: str) -> None:
-        kind, place = dtype_of(dtype), arrays.Place(0)
-        self.live = [arrays.zeros(n, kind, place) for n in sizes]
-        self.changes = [arrays.zeros(n, kind, place) for n in sizes]
+        kind, place = dtype_of(dtype), memory.Place(0)
+        self.live = [memory.zeros(n, kind, place) for n in sizes]
+        self.changes = [memory.zeros(n, kind, place) for n in sizes]
         pattern = np.random.default_rng(0).standard_normal(1 << 16).astype(np.float32)
         for array in self.changes:
             array[...] = np.resize(pattern, array.size).astype(kind)
@@ -126,8 +126,8 @@ class Ours:
 
 def copier(nbytes: int) -> Callable[[], None]:
     """Return the yardstick: a copy of so many bytes within the device's memory."""
-    kind, place = np.dtype(np.float32), arrays.Place(0)
-    source, copy = (arrays.zeros(max(nbytes // 4, 1), kind, place) for _ in range(2))
+    kind, place = np.dtype(np.float32), memory.Place(0)
+    source, copy = (memory.zeros(max(nbytes // 4, 1), kind, place) for _ in range(2))
 
     def run() -> None:
         copy[...] = source

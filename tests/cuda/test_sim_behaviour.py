@@ -13,7 +13,7 @@ from devices import Cupy, Lender, on_device
 
 import battery
 import fastrms
-from fastrms.cuda import arrays, target
+from fastrms.cuda import memory, target
 
 CLIPS = {"global_clipnorm": 0.5}
 
@@ -358,15 +358,18 @@ def test_averages_become_the_variables() -> None:
     assert battery.digest(map(np.asarray, live)) == battery.digest(averages)
 
 
-def test_state_is_shown_as_arrays_on_the_device() -> None:
+def test_state_is_shown_as_variables_on_the_device() -> None:
     opt, _, _ = trained()
     slot = opt.variables[2]
-    assert isinstance(slot, arrays.DeviceArray)
+    assert isinstance(slot, fastrms.Variable)
+    assert slot.device == "cuda:0"
     shown = slot.__cuda_array_interface__
     assert shown["version"] == 3
     assert shown["shape"] == slot.shape
     with pytest.raises(ValueError, match="can only be copied"):
         np.asarray(slot, copy=False)
+    slot.assign(np.zeros(slot.shape))
+    assert not opt.get_weights()[2].any()
 
 
 def test_schedules_cross_as_scalars(log: Any) -> None:
