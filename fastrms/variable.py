@@ -35,7 +35,7 @@ class Variable(Operand):
     constraint : callable, optional
         Gets the variable after each update and returns the value to keep.
     device : str, optional
-        ``"cpu"``, or ``"cuda"`` or ``"cuda:1"`` for a GPU's memory; by default where the value lies.
+        ``"cpu"``, or ``"cuda"`` or ``"cuda:1"`` for a GPU; by default where the value lies.
 
     Raises
     ------

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from fastrms import cuda
 from fastrms.cuda.memory import DeviceArray, Place, placed
@@ -16,11 +16,11 @@ from fastrms.sources import copied
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 
-def _received(value: Any, place: Place | None) -> DeviceArray:
+def _received(value: Any, place: Place | None, kinds: str = "f") -> DeviceArray:
     """Return another library's array; a `TypeError` says why it cannot be taken."""
     if isinstance(value, DeviceArray):
         return value
-    facts = facts_of_owner(value, None if place is None else place.stream)
+    facts = facts_of_owner(value, None if place is None else place.stream, kinds)
     ordinal = Place(0).machine.device_of(facts.address) if facts.address else 0
     if place is None or place.ordinal != ordinal:
         place = Place(ordinal, stream_of(value, ordinal) or 1)
@@ -130,9 +130,9 @@ def require_one_place(variables: list[Any]) -> None:
             array.place = places[0]
 
 
-def taken(value: Any, place: Place) -> DeviceArray:
+def taken(value: Any, place: Place, kinds: str = "f") -> DeviceArray:
     """Return another library's array for work in the order of a place; raise a `TypeError`."""
-    array = _received(value, place)
+    array = _received(value, place, kinds)
     theirs = stream_of(value, place.ordinal)
     if theirs is not None and theirs != place.stream:
         place.machine.order(theirs, place.stream)

@@ -13,7 +13,7 @@ from devices import Cupy, Lender, on_device
 
 import battery
 import fastrms
-from fastrms.cuda import memory, target
+from fastrms.cuda import target
 
 CLIPS = {"global_clipnorm": 0.5}
 
@@ -419,16 +419,6 @@ def test_averages_can_be_swapped_in() -> None:
     with opt.swapped_ema():
         assert battery.digest(map(np.asarray, live)) == battery.digest(averages)
     assert battery.digest(map(np.asarray, live)) == before
-
-
-def test_rows_as_gradients_are_refused_on_a_device() -> None:
-    variable = on_device(ONES)
-    opt = fastrms.RMSprop()
-    opt.build([variable])
-    rows = fastrms.IndexedSlices(np.ones((1, 3), np.float32), np.array([0]), (2, 3))
-    with pytest.raises(fastrms.GradientError, match="IndexedSlices, which a step on a GPU does"):
-        opt.apply([rows])
-    np.testing.assert_array_equal(np.asarray(variable), ONES)
 
 
 def test_steps_of_a_subclass_are_refused_on_a_device() -> None:

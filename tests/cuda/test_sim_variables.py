@@ -131,21 +131,21 @@ def test_an_assignment_waits_for_the_stream_of_the_value_and_is_waited_for() -> 
 def test_numpy_takes_it_by_dlpack(monkeypatch: pytest.MonkeyPatch, versioned: bool) -> None:
     """The simulator's device memory is the host's, so that NumPy can be the borrower."""
     monkeypatch.setattr(lending, "CUDA", 1)
-    made = variable([1.0, 2.0, 3.0])
+    held = [variable([1.0, 2.0, 3.0])]
 
     class Asked:
         def __dlpack_device__(self) -> Any:
-            return made.__dlpack_device__()
+            return held[0].__dlpack_device__()
 
         def __dlpack__(self, **asked: Any) -> Any:
-            return made.__dlpack__(max_version=(1, 0) if versioned else None)
+            return held[0].__dlpack__(max_version=(1, 0) if versioned else None)
 
     borrowed = np.from_dlpack(Asked())
     np.testing.assert_array_equal(borrowed, [1, 2, 3])
-    made.assign([4, 5, 6])
+    held[0].assign([4, 5, 6])
     np.testing.assert_array_equal(borrowed, [4, 5, 6])
     assert len(lending._lent) == 1
-    del made
+    held.clear()
     gc.collect()
     np.testing.assert_array_equal(borrowed, [4, 5, 6])
     del borrowed
