@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from fastrms import reference
 from fastrms.arguments import Settings
+from fastrms.cuda.memory import DeviceArray, placed
+from fastrms.cuda.slices import Scattered
 from fastrms.engines import ReferencePlan, pairs_of, results_of
 from fastrms.errors import ArgumentError, DialectError, GradientError
 from fastrms.layout import Count
@@ -18,6 +20,7 @@ from fastrms.sparse import Rows
 from fastrms.stepper import Stepper
 from fastrms.tracked import FREE, require_settable
 from fastrms.variable import Variable
+from fastrms.variables import flat
 from fastrms.weights import Core
 from fastrms.work import UPDATE, Item
 
@@ -130,6 +133,8 @@ class Subclassing:
         shop, array = stepper.shop, stepper.variables.arrays[index]
         if not self._core.refusal:  # a step under way has looked at all variables
             stepper.require_unchanged()
+        if isinstance(array, DeviceArray) and isinstance(gradient, np.ndarray):
+            gradient = placed(gradient.astype(array.dtype), array.place.ordinal)
         value = shop.as_array(index, gradient).astype(array.dtype)
         stepper.create_slots([index])
         variant = shop.variant(index, UPDATE)._replace(**_UNCONDITIONED)
@@ -176,13 +181,14 @@ class UserPlan(ReferencePlan):
 
     def put(self, index: int, gradient: Any) -> None:
         """Set the gradient of a variable; rows have no place in a user's update step."""
-        if isinstance(gradient, Rows):
+        if isinstance(gradient, Rows | Scattered):
             raise GradientError(
                 f"the gradient of variable {self.shop.variables.label(index)} is IndexedSlices, "
                 "which a subclass's update_step does not get; give a dense gradient. Nothing was "
                 "changed."
             )
-        super().put(index, gradient)
+        # From a GPU it is copied here: an update step is written for NumPy.
+        super().put(index, np.asarray(flat(gradient)))
 
     def run(self) -> None:
         """Carry out the step; an exception leaves everything as it was."""

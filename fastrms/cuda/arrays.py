@@ -107,15 +107,6 @@ def choose_stream(variable: Any, gradients: list[Any], asked: Any) -> None:
         place.stream = chosen
 
 
-def require_plain(variable: Any, what: str) -> None:
-    """Raise if a variable on a device comes with what works on NumPy arrays alone."""
-    if isinstance(variable, DeviceArray):
-        raise VariableError(
-            f"the variables are on a GPU and there are {what}, which a step there does not carry "
-            "out; valid: variables without, or NumPy arrays. Do it yourself after each step."
-        )
-
-
 def require_one_place(variables: list[Any]) -> None:
     """Raise if variables lie in several memories; let those on one device share their stream."""
     places = [getattr(array, "place", None) for array in variables]

@@ -421,15 +421,6 @@ def test_averages_can_be_swapped_in() -> None:
     assert battery.digest(map(np.asarray, live)) == before
 
 
-def test_steps_of_a_subclass_are_refused_on_a_device() -> None:
-    class Own(fastrms.RMSprop):
-        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            raise AssertionError("not reached")
-
-    with pytest.raises(fastrms.VariableError, match="steps of a subclass's own"):
-        Own().build([on_device(ONES)])
-
-
 def test_a_checkpoint_is_written_and_read_from_the_device(tmp_path: Any) -> None:
     opt, live, moved = trained(centered=True)
     fastrms.save(tmp_path / "run.npz", opt)

@@ -301,3 +301,70 @@ def test_streams_go_with_the_step() -> None:
     opt.apply([variable()], [made], stream=SimpleNamespace(ptr=9))
     assert log[-1] == "launch 9"
     assert made.__cuda_array_interface__["stream"] == 9
+
+
+class Traced(fastrms.RMSprop):
+    """Keeps a variable of its own and computes in NumPy."""
+
+    def build(self, variables: Any) -> None:
+        super().build(variables)
+        self.traces = [self.add_variable_from_reference(v, "trace") for v in variables]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        assert isinstance(gradient, np.ndarray)
+        trace = self.traces[self._get_variable_index(variable)]
+        self.assign(trace, 0.9 * trace + gradient)
+        self.assign_sub(variable, learning_rate * trace)
+
+
+class Inherited(fastrms.RMSprop):
+    """Calls the update step that it overrides."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        super().update_step(gradient, variable, learning_rate)
+
+
+SUBCLASSED: tuple[dict[str, Any], ...] = (
+    {"momentum": 0.9, "centered": True},
+    {"weight_decay": 0.1, "clipnorm": 0.5, "loss_scale_factor": 2.0},
+    {"use_ema": True, "gradient_accumulation_steps": 2, "global_clipnorm": 0.5},
+)
+
+
+@pytest.mark.parametrize("options", SUBCLASSED, ids=str)
+@pytest.mark.parametrize("kind", [Traced, Inherited])
+def test_an_update_step_of_ones_own_gets_copies_on_the_host(kind: Any, options: Any) -> None:
+    results = []
+    for device in ("cpu", "cuda"):
+        live = [battery.numbers((2, 3), F4, k) for k in range(2)]
+        made = [fastrms.Variable(v, device=device, name=f"v{k}") for k, v in enumerate(live)]
+        opt = kind(0.1, **options)
+        opt.build(made)
+        for step in range(3):
+            changes = [battery.numbers((2, 3), F4, 10 * step + k) for k in range(2)]
+            opt.apply([on_device(g) for g in changes] if device == "cuda" else changes)
+        results.append([*(v.numpy() for v in made), *opt.get_weights()])
+    assert battery.digest(results[0]) == battery.digest(results[1])
+
+
+def test_an_update_step_that_fails_changes_nothing_on_a_device() -> None:
+    class Broken(fastrms.RMSprop):
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            self.assign(variable, 0 * variable)
+            raise ZeroDivisionError
+
+    made, opt = variable(), Broken(momentum=0.9)
+    with pytest.raises(ZeroDivisionError):
+        opt.apply([variable()], [made])
+    np.testing.assert_array_equal(made, [1, 2])
+    opt = Inherited()
+    opt.build([made])
+    with pytest.raises(
+        fastrms.GradientError, match="IndexedSlices, which a subclass's update_step"
+    ):
+        opt.apply([fastrms.IndexedSlices(on_device(np.ones(1, F4)), [0])])
+    with pytest.raises(fastrms.GradientError, match="in the host's memory"):
+        opt.apply([np.ones(2, F4)])
+    with pytest.raises(fastrms.GradientError, match="has shape"):
+        opt.update_step(np.ones(3, F4), made, 0.1)
+    np.testing.assert_array_equal(made, [1, 2])
