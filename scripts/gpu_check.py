@@ -229,6 +229,7 @@ def _numba(weights: Any, expected: Any) -> None:
 
 def _jax(weights: Any, expected: Any) -> None:
     """Check that JAX's arrays serve as gradients; they may not be changed, nor be variables."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     import jax
 
     if SIMULATED or jax.default_backend() != "gpu":
@@ -414,7 +415,9 @@ def parsed() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--quick", action="store_true", help="a few small cases: does it work?")
-    parser.add_argument("--minutes", type=float, help="begin nothing after so long (3 with --quick)")
+    parser.add_argument(
+        "--minutes", type=float, help="begin nothing after so long (3 with --quick)"
+    )
     parser.add_argument("--only", action="append", choices=SECTIONS, help="repeatable")
     for hidden in ("--inside", "--shard", "--until"):
         kind: dict[str, Any] = {"action": "store_true"} if hidden == "--inside" else {}
