@@ -101,14 +101,17 @@ def test_other_dtypes(dtype: str, options: str) -> None:
     assert_same(*(run("keras-3", options, dtype, device, 2) for device in (True, False)))
 
 
-def test_rows_and_chunks_beyond_one() -> None:
+@pytest.mark.parametrize("options", ["clipnorm", "global_clipnorm"])
+def test_rows_and_chunks_beyond_one(options: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The norm of more than a chunk of values is summed piece by piece, then over variables."""
-    values = battery.numbers((5, 8200), F4)
-    rows = fastrms.IndexedSlices(battery.numbers((3, 8200), F4, 1), [4, 1, 4])
+    for module in ("reference", "cuda.rows", "cuda.passes", "cuda.plan"):
+        monkeypatch.setattr(f"fastrms.{module}.CHUNK", 64)
+    values = battery.numbers((5, 50), F4)
+    rows = fastrms.IndexedSlices(battery.numbers((3, 50), F4, 1), [4, 1, 4])
     results = []
     for device in (False, True):
         variable = on_device(values) if device else values.copy()
-        opt = battery.optimizer("keras-3", {"clipnorm": 0.5})
+        opt = battery.optimizer("keras-3", options)
         opt.build([variable])
         opt._core.stepper._compiled = False
         opt.apply([there(rows) if device else rows])
