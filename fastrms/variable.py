@@ -94,7 +94,7 @@ class Variable(Operand):
         self.constraint = constraint
 
     @classmethod
-    def _over(cls, array: Array, name: str, path: str) -> "Variable":
+    def _over(cls, array: Any, name: str, path: str) -> "Variable":
         """Return a variable over an array's memory, not over a copy."""
         self = cls.__new__(cls)
         self._array, self._name, self._path = array, name, path

@@ -96,7 +96,9 @@ def choose_stream(variable: Any, gradients: list[Any], asked: Any) -> None:
             "GPU."
         )
     place = variable.place
-    theirs = stream_of(next((g for g in gradients if g is not None), None), place.ordinal)
+    first: Any = next((g for g in gradients if g is not None), None)
+    first = first.values if hasattr(first, "dense_shape") else first  # gradients of rows
+    theirs = stream_of(first, place.ordinal)
     chosen = place.stream if theirs is None else theirs
     if asked is not None:
         chosen = handle_of(asked)

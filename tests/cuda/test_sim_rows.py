@@ -161,6 +161,26 @@ def test_a_step_is_a_few_launches_and_waits_for_nothing(
     assert counted(log) == {"launch": launches, "upload": 1}
 
 
+def test_rows_are_queued_on_the_stream_of_their_values(log: Any) -> None:
+    opt, _ = table()
+    opt.apply([rows_of(values=Cupy(np.ones((3, 3), F4), stream=7))])
+    assert "order 1 7" in log
+    assert {line for line in log if line.startswith("launch")} == {"launch 7"}
+
+
+def test_bfloat16_rows_given_once_are_the_dense_step() -> None:
+    brain = np.dtype(pytest.importorskip("ml_dtypes").bfloat16)
+    values = battery.numbers((4, 3), F4).astype(brain)
+    whole = np.zeros((4, 3), brain)
+    whole[[2, 0]] = change = battery.numbers((2, 3), F4, 1).astype(brain)
+    results = []
+    for gradient in (fastrms.IndexedSlices(on_device(change), [2, 0]), on_device(whole)):
+        variable, opt = on_device(values), battery.optimizer("keras-2.2", {"clipnorm": 0.5})
+        opt.apply([gradient], [variable])
+        results.append([np.asarray(a).tobytes() for a in (variable, *opt.get_weights())])
+    assert results[0] == results[1]
+
+
 def test_indices_on_the_device_are_read_once(log: Any) -> None:
     results = []
     for place in (list, lambda given: on_device(np.array(given, np.int64)), Cupy):

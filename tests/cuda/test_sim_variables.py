@@ -212,6 +212,17 @@ def test_its_state_moves_as_that_of_the_host(tmp_path: Any) -> None:
     np.testing.assert_array_equal(*(np.asarray(v) for v in (pair[1], made)))
 
 
+def test_a_stateless_step_leaves_everything_and_gives_arrays_there() -> None:
+    opt, made = trained()
+    before = battery.digest([made.numpy(), *opt.get_weights()])
+    new, state = opt.stateless_apply(opt.variables, [variable()], [made])
+    assert battery.digest([made.numpy(), *opt.get_weights()]) == before
+    opt.apply([variable()])
+    assert battery.digest([np.asarray(a) for a in (*new, *state)]) == battery.digest(
+        [made.numpy(), *opt.get_weights()]
+    )
+
+
 def test_a_gradient_that_replaces_its_variable() -> None:
     made, other = variable(), variable()
     made.overwrite_with_gradient = True
