@@ -6,32 +6,45 @@ returns the array of the result, and leaves with the plan the calls that fill it
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
 from fastrms.reference import chunk_sums
+from fastrms.state import aligned
 
 Array = NDArray[Any]
 Shape = tuple[int | None, ...] | None
 Given = Mapping[str, Any]
 
 
-class Plan(Protocol):
-    """What binds an operation: gives out memory that starts as zeros, takes calls."""
+class Plan(NamedTuple):
+    """What an operation is bound to.
 
-    def new(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return an array that lives as long as the plan."""
+    `new` gives out memory that starts as zeros, `call` takes a call for every run, and `known`
+    returns what an array holds at every run, or raises.
+    """
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Carry out a call whenever the plan runs."""
+    new: Callable[[tuple[int, ...], Any], Array]
+    call: Callable[..., None]
+    known: Callable[[Array], Any]
 
-    def known(self, array: Array) -> Any:
-        """Return what an array holds at every run, or raise."""
+    def filled(self, shape: Any, dtype: str, function: Any, *arguments: Any) -> Array:
+        """Return memory that a call fills at every run; the call gets it as its last argument."""
+        out = self.new(tuple(shape), dtype)
+        self.call(function, *arguments, out)
+        return out
 
 
 Bind = Callable[[Plan, list[Array], Given, str], Array]
+
+
+def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return aligned memory of zeros."""
+    return aligned(math.prod(shape), np.dtype(dtype)).reshape(shape)
 
 
 class Operation(NamedTuple):
@@ -40,79 +53,82 @@ class Operation(NamedTuple):
     bind: Bind
     dtype: str = "same"
     shapes_only: bool = False  # the result depends on the inputs' shapes alone
+    elementwise: bool = False  # the operands are broadcast, the result has their common shape
 
 
 def broadcast(shapes: Sequence[Shape]) -> Shape:
     """Return the shape of an element-by-element result as far as it is known."""
-    if any(shape is None for shape in shapes):
+    sizes = [shape[::-1] for shape in shapes if shape is not None]
+    if len(sizes) < len(shapes):
         return None
-    rank = max(len(shape or ()) for shape in shapes)
     result: list[int | None] = []
-    for sizes in zip(*[(1,) * (rank - len(s or ())) + (s or ()) for s in shapes], strict=True):
-        known = {size for size in sizes if size not in (1, None)}
+    for along in zip_longest(*sizes, fillvalue=1):
+        known = set(along) - {1, None}
         if len(known) > 1:
             raise ValueError(
                 f"shapes {' and '.join(map(str, shapes))} do not go together; valid: equal sizes, "
                 "or 1, counted from the last dimension. Reshape or transpose one of them."
             )
-        result.append(known.pop() if known else (None if None in sizes else 1))
-    return tuple(result)
+        result.append(known.pop() if known else (None if None in along else 1))
+    return tuple(result[::-1])
 
 
 def ufunc(function: Any, dtype: str = "same") -> Operation:
     """Return the row of a NumPy function that works element by element."""
 
-    def elementwise(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
-        out = plan.new(np.broadcast_shapes(*[a.shape for a in arrays]), kind)
-        plan.call(function, *arrays, out)
-        return out
+    def bind(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
+        shape = np.broadcast_shapes(*[a.shape for a in arrays])
+        return plan.filled(shape, kind, function, *arrays)
 
-    return Operation(elementwise, dtype)
+    return Operation(bind, dtype, elementwise=True)
 
 
-def axes_of(axis: Any, rank: int) -> tuple[int, ...]:
-    """Return which axes a reduction runs over."""
-    if axis is None:
-        return tuple(range(rank))
-    return tuple(int(a) % max(rank, 1) for a in (axis if np.iterable(axis) else [axis]))
+def reduced(x: Array, axis: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return which axes a reduction runs over, and the shape it leaves, with ones for these."""
+    every = axis is None
+    axes = tuple(range(x.ndim)) if every else normalize_axis_tuple(axis, x.ndim or 1)
+    return axes, tuple(1 if i in axes else n for i, n in enumerate(x.shape))
 
 
 def reduction(function: Any, dtype: str = "same", mean: bool = False) -> Operation:
-    """Return the row of a NumPy reduction, or of a sum divided by its count."""
+    """Return the row of a NumPy reduction that keeps its axes, or of a sum over its count."""
 
     def bind(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
-        x, axes = arrays[0], axes_of(given["axis"], arrays[0].ndim)
-        out = plan.new(tuple(1 if i in axes else n for i, n in enumerate(x.shape)), kind)
-        plan.call(function.reduce, x, axes, None, out, True)
+        axes, shape = reduced(arrays[0], given["axis"])
+        out = plan.new(shape, kind)
+        plan.call(function.reduce, arrays[0], axes, None, out, True)
         if mean:
-            plan.call(np.divide, out, np.asarray(x.size // max(out.size, 1), kind), out)
-        left = tuple(n for i, n in enumerate(x.shape) if i not in axes)
-        return out if given["keepdims"] else out.reshape(left)
+            plan.call(np.divide, out, np.asarray(arrays[0].size // max(out.size, 1), kind), out)
+        return out
 
     return Operation(bind, dtype)
 
 
 def view(function: Callable[[Array, Given, list[Array]], Any]) -> Operation:
     """Return the row of an operation that only looks at its first input in another way."""
-    return Operation(lambda plan, arrays, given, kind: function(arrays[0], given, arrays))
+    return Operation(lambda plan, arrays, given, kind: function(arrays[0], given, arrays), "first")
 
 
-def reshaping(shape: Callable[[Plan, list[Array], Given], tuple[int, ...]]) -> Operation:
-    """Return the row of an operation that gives elements another shape."""
+def of_shape(function: Callable[[tuple[int, ...], Given, str], Array]) -> Operation:
+    """Return the row of an operation that needs only the shape of its input."""
     return Operation(
-        lambda plan, arrays, given, kind: _contiguous(plan, arrays[0]).reshape(
-            shape(plan, arrays, given)
-        )
+        lambda plan, arrays, given, kind: function(arrays[0].shape, given, kind),
+        "given",
+        shapes_only=True,
     )
 
 
-def _contiguous(plan: Plan, array: Array) -> Array:
-    """Return an array, or a copy in C order made at each run, that any shape can view."""
-    if array.flags.c_contiguous:
-        return array
-    out = plan.new(array.shape, array.dtype)
-    plan.call(np.copyto, out, array)
-    return out
+def reshaping(shape: Callable[[Plan, list[Array], Given], tuple[int, ...]]) -> Operation:
+    """Return the row of an operation that gives elements, in C order, another shape."""
+
+    def bind(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
+        x = arrays[0]
+        if not x.flags.c_contiguous:
+            x = plan.new(x.shape, x.dtype)
+            plan.call(np.copyto, x, arrays[0])
+        return x.reshape(shape(plan, arrays, given))
+
+    return Operation(bind, "first")
 
 
 def wanted(plan: Plan, arrays: list[Array], given: Given) -> tuple[int, ...]:
@@ -123,17 +139,10 @@ def wanted(plan: Plan, arrays: list[Array], given: Given) -> tuple[int, ...]:
     return tuple(int(plan.known(next(rest))) if s is None else int(s) for s in given["shape"])
 
 
-def argument(function: Any) -> Operation:
-    """Return the row of the place of an extreme element."""
-
-    def bind(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
-        left = list(arrays[0].shape)
-        del left[given["axis"]]
-        out = plan.new(tuple(left), kind)
-        plan.call(function, arrays[0], given["axis"], out)
-        return out
-
-    return Operation(bind, "given")
+def argmax(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
+    """Bind the place of the largest element."""
+    left = np.delete(arrays[0].shape, given["axis"])
+    return plan.filled(left, kind, np.argmax, arrays[0], given["axis"])
 
 
 def product(function: Any) -> Operation:
@@ -144,12 +153,9 @@ def product(function: Any) -> Operation:
         fits = x.ndim > 0 and y.ndim > 1 and x.shape[-1] == y.shape[-2]
         if not fits or (function is np.dot and y.ndim != 2):
             raise ValueError(
-                f"shapes {x.shape} and {y.shape} cannot be multiplied; valid: (..., n) and (n, m). "
-                "Transpose one, or use K.batch_dot, or K.sum of a product."
+                "valid are (..., n) and (n, m). Transpose one, or use K.batch_dot, or K.sum(x * y)"
             )
-        out = plan.new((*x.shape[:-1], y.shape[-1]), kind)
-        plan.call(function, x, y, out)
-        return out
+        return plan.filled((*x.shape[:-1], y.shape[-1]), kind, function, x, y)
 
     return Operation(bind)
 
@@ -173,21 +179,11 @@ def sum_like(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
     return out
 
 
-def spread_like(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
-    """Bind a reduced array repeated along the reduced axes."""
-    x, like = arrays[0], arrays[1].shape
-    axes = axes_of(given["axis"], len(like))
-    kept = tuple(1 if i in axes else size for i, size in enumerate(like))
-    return np.broadcast_to(_contiguous(plan, x).reshape(kept), like)
-
-
 def concatenate(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
     """Bind arrays joined along an axis."""
     axis, sizes = given["axis"] % arrays[0].ndim, list(arrays[0].shape)
     sizes[axis] = sum(a.shape[axis] for a in arrays)
-    out = plan.new(tuple(sizes), kind)
-    plan.call(np.concatenate, arrays, axis, out)
-    return out
+    return plan.filled(sizes, kind, np.concatenate, arrays, axis)
 
 
 def part(x: Array, given: Given, arrays: list[Array]) -> Any:
@@ -197,32 +193,17 @@ def part(x: Array, given: Given, arrays: list[Array]) -> Any:
     return x[(slice(None),) * axis + (slice(first, first + arrays[1 + number].shape[axis]),)]
 
 
-def repeat(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
-    """Bind an array whose elements are repeated along an axis."""
-    x, axis, times = arrays[0], given["axis"] % arrays[0].ndim, given["times"]
-    before, count, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
-    out = plan.new((*before, count * times, *after), kind)
-    apart = out.reshape((*before, count, times, *after))
-    plan.call(np.copyto, apart, np.expand_dims(x, axis + 1))
-    return out
-
-
-def unrepeat(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
-    """Bind sums of neighbours along an axis."""
-    x, axis, times = arrays[0], given["axis"] % arrays[0].ndim, given["times"]
-    before, count, after = x.shape[:axis], x.shape[axis] // times, x.shape[axis + 1 :]
-    out = plan.new((*before, count, *after), kind)
-    apart = _contiguous(plan, x).reshape((*before, count, times, *after))
-    plan.call(np.add.reduce, apart, axis + 1, None, out)
-    return out
+def merged(plan: Plan, arrays: list[Array], given: Given) -> tuple[int, ...]:
+    """Return a shape in which an axis and the next are one."""
+    sizes = arrays[0].shape
+    axis = given["axis"] % (len(sizes) - 1)
+    return (*sizes[:axis], sizes[axis] * sizes[axis + 1], *sizes[axis + 2 :])
 
 
 def gather(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
     """Bind rows by number."""
     x, rows = arrays
-    out = plan.new(rows.shape + x.shape[1:], kind)
-    plan.call(np.take, x, rows, 0, out)
-    return out
+    return plan.filled(rows.shape + x.shape[1:], kind, np.take, x, rows, 0)
 
 
 def scatter_like(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
@@ -236,9 +217,8 @@ def scatter_like(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Ar
 
 def one_hot(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
     """Bind vectors that are 1 at an index."""
-    out = plan.new((*arrays[0].shape, given["classes"]), kind)
-    plan.call(np.equal, arrays[0][..., None], np.arange(given["classes"]), out)
-    return out
+    numbers, classes = arrays[0][..., None], np.arange(given["classes"])
+    return plan.filled((*arrays[0].shape, classes.size), kind, np.equal, numbers, classes)
 
 
 def cast(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
@@ -262,8 +242,7 @@ def where(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
 def softmax(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
     """Bind exponentials divided by their sum."""
     x, axis = arrays[0], given["axis"]
-    out = plan.new(x.shape, kind)
-    norm = plan.new(tuple(1 if i == axis % x.ndim else n for i, n in enumerate(x.shape)), kind)
+    out, norm = plan.new(x.shape, kind), plan.new(reduced(x, axis)[1], kind)
     plan.call(np.maximum.reduce, x, axis, None, norm, True)
     plan.call(np.subtract, x, norm, out)
     plan.call(np.exp, out, out)
@@ -273,14 +252,10 @@ def softmax(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
 
 
 def random(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
-    """Bind samples drawn at each run, or in training only."""
-    if given.get("in_training"):  # the last input is the learning phase
-        *arrays, phase = arrays
-        out = plan.new(wanted(plan, arrays, given), kind)
-        plan.call(lambda: given["sampler"](out) if phase else None)
-        return out
-    out = plan.new(wanted(plan, arrays, given), kind)
-    plan.call(given["sampler"], out)
+    """Bind samples drawn at each run, or in training only: the last input is then the phase."""
+    phase: Any = arrays[-1] if given.get("in_training") else True
+    out = plan.new(wanted(plan, arrays[: len(arrays) - (phase is not True)], given), kind)
+    plan.call(lambda: given["sampler"](out) if phase else None)
     return out
 
 

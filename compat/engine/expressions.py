@@ -98,11 +98,11 @@ class Expression:
         return iter([self[i] for i in range(self.static_shape[0])])
 
     def __getitem__(self, index: Any) -> "Expression":
+        if isinstance(index, list | np.ndarray):
+            index = constant(index, np.asarray(index).dtype.name)
         if isinstance(index, Expression) and index.dtype.startswith("int"):
             return build("gather", self, index)
         parts = index if isinstance(index, tuple) else (index,)
-        if len(parts) == 1 and isinstance(parts[0], list | np.ndarray):
-            return build("gather", self, constant(np.asarray(parts[0]), "int64"))
         if not all(isinstance(p, int | np.integer | slice | type(None)) or p is ... for p in parts):
             raise TypeError(
                 f"{self!r} cannot be indexed by {index!r}; valid: integers, slices, '...', None, "
@@ -146,8 +146,7 @@ class Expression:
 
     def reshape(self, *shape: Any) -> "Expression":
         """Return the elements in another shape."""
-        wanted = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
-        return reshape(self, wanted)
+        return reshape(self, shape[0] if len(shape) == 1 else shape)
 
     def flatten(self) -> "Expression":
         """Return the elements as a vector."""
@@ -161,9 +160,7 @@ class Expression:
         """Permute dimensions and add new ones ('x'), as Theano's method did."""
         flat = pattern[0] if len(pattern) == 1 and isinstance(pattern[0], tuple | list) else pattern
         moved = build("transpose", self, axes=tuple(p for p in flat if p != "x"))
-        for axis, part in enumerate(flat):
-            moved = build("expand_dims", moved, axis=axis) if part == "x" else moved
-        return moved
+        return moved[tuple(None if p == "x" else slice(None) for p in flat)]
 
     T = property(lambda self: build("transpose", self, axes=None), doc="Dimensions reversed.")
 
@@ -176,10 +173,8 @@ class Expression:
         return ABOVE["evaluate"](self, feeds or {})
 
 
-_SAME = "add subtract multiply divide floor_divide remainder power maximum minimum negative"
-_SAME += " absolute sign square sqrt exp log tanh rint equal not_equal greater greater_equal"
-_SAME += " less less_equal logical_and logical_or logical_not"
-UFUNCS = {**{name: name for name in _SAME.split()}, "true_divide": "divide", "float_power": "power"}
+_NUMPY = {n for n, row in OPERATIONS.items() if row.elementwise and hasattr(np, n)} - {"where"}
+UFUNCS = {**{name: name for name in _NUMPY}, "true_divide": "divide", "float_power": "power"}
 
 
 def constant(value: Any, dtype: str, name: str | None = None) -> Expression:
@@ -189,33 +184,36 @@ def constant(value: Any, dtype: str, name: str | None = None) -> Expression:
     return Expression("constant", (), dtype, array.shape, {"value": array}, name)
 
 
-def foreign(value: Any) -> str | None:
-    """Return the framework that a value comes from, if it comes from one."""
-    module = type(value).__module__.partition(".")[0]
-    return module if module in FRAMEWORKS else None
+def numbers(value: Any, what: str) -> Array:
+    """Return a value as an array of numbers, or raise with what received it."""
+    try:
+        array = np.asarray(value)
+        problem = f"its dtype is {array.dtype}"
+    except (TypeError, ValueError, RuntimeError) as error:  # how tensors refuse, too
+        problem = str(error)
+    else:
+        if array.dtype.kind in "fiub":
+            return array
+    raise TypeError(
+        f"{what} received {value!r:.80} ({problem}); valid: numbers, and lists and arrays of them."
+    )
 
 
-def lifted(value: Any, dtype: str) -> Expression:
-    """Return a value as an expression; numbers take the dtype given."""
-    if isinstance(value, Expression):
-        return value
-    origin = foreign(value)
-    if origin is not None:
+def literal(value: Any) -> Array:
+    """Return what stands beside expressions as numbers; a tensor of a framework is refused."""
+    origin = type(value).__module__.partition(".")[0]
+    if origin in FRAMEWORKS:
         raise TypeError(
             f"received a tensor of {origin} ({value!r:.80}), but fastrms.compat runs without a "
             "framework. Write that part of the graph with K operations (tf.reduce_mean -> K.mean), "
             "or pass the finished gradients: get_updates(..., grads=[...])."
         )
-    try:
-        array = np.asarray(value)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"its dtype is {array.dtype}")
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{value!r:.80} cannot be part of an expression ({error}); valid: expressions, "
-            "numbers and arrays of numbers."
-        ) from error
-    return constant(array, dtype)
+    return numbers(value, "a K operation")
+
+
+def lifted(value: Any, dtype: str) -> Expression:
+    """Return a value as an expression; numbers take the dtype given."""
+    return value if isinstance(value, Expression) else constant(literal(value), dtype)
 
 
 def _common(values: tuple[Any, ...]) -> str:
@@ -230,11 +228,10 @@ def _common(values: tuple[Any, ...]) -> str:
         )
     if floats:
         return floats.pop()
-    literals = [np.asarray(v) for v in values if not isinstance(v, Expression)]
+    literals = [literal(v) for v in values if not isinstance(v, Expression)]
     if not dtypes or any(array.dtype.kind == "f" for array in literals):
         return SESSION.floatx
-    known = [np.dtype(d) for d in dtypes]
-    return np.result_type(*known, *([np.int8] if literals and dtypes == {"bool"} else [])).name
+    return np.result_type(*dtypes, *(["int8"] if literals and dtypes == {"bool"} else [])).name
 
 
 def build(operation: str, *values: Any, dtype: str | None = None, **given: Any) -> Expression:
@@ -260,9 +257,8 @@ def build(operation: str, *values: Any, dtype: str | None = None, **given: Any) 
         common = _common(alike)
         if row.dtype == "float" and common not in FLOATS:
             common = SESSION.floatx
-        head = tuple(lifted(v, "bool") for v in values[:1]) if row.dtype == "choice" else ()
-        nodes = tuple(cast(n, "bool") for n in head)
-        nodes += tuple(cast(lifted(v, common), common) for v in alike)
+        wanted = ["bool"] * (len(values) - len(alike)) + [common] * len(alike)
+        nodes = tuple(cast(lifted(v, k), k) for v, k in zip(values, wanted, strict=True))
         kind = "bool" if row.dtype == "bool" else common
     shape = static_shape(operation, [node.static_shape for node in nodes], given, kind)
     return Expression(operation, nodes, kind, shape, given)
@@ -276,7 +272,8 @@ def cast(x: Expression, dtype: str) -> Expression:
 def reduce(operation: str, x: Expression, axis: Any, keepdims: bool) -> Expression:
     """Return a reduction over one axis, several, or all."""
     axes = tuple(int(a) for a in axis) if isinstance(axis, tuple | list) else axis
-    return build(operation, x, axis=axes, keepdims=bool(keepdims))
+    kept = build(operation, x, axis=axes)
+    return kept if keepdims else build("squeeze", kept, axis=axes)
 
 
 def sized(shape: Any) -> tuple[Any, tuple[Expression, ...]]:
@@ -295,6 +292,4 @@ def reshape(x: Expression, shape: Any) -> Expression:
     fixed, rest = sized(shape)
     if fixed is not None and fixed.count(None) == len(rest) + 1:  # one unknown size: inferred
         fixed = tuple(-1 if s is None and not rest else s for s in fixed)
-    given = {"shape": fixed}
-    found = static_shape("reshape", [n.static_shape for n in (x, *rest)], given, x.dtype)
-    return Expression("reshape", (x, *rest), x.dtype, found, given)
+    return build("reshape", x, *rest, shape=fixed)

@@ -1,6 +1,7 @@
 """`K.function`: outputs first, then every update from old values, assigned together."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,10 +11,10 @@ from numpy.typing import NDArray
 from fastrms.reference import flushing
 
 from .derivatives import ordered
-from .expressions import ABOVE, Expression, lifted
+from .expressions import ABOVE, Expression, lifted, numbers
 from .planning import Bound
 from .session import SESSION
-from .variables import Update, Variable
+from .variables import Update
 
 Array = NDArray[Any]
 _MOST_PLANS = 32
@@ -23,16 +24,12 @@ def checked_updates(updates: Any) -> list[Update]:
     """Return updates as pairs, whatever form the script wrote them in."""
     found = []
     for entry in updates or []:
-        if isinstance(entry, Update):
-            found.append(entry)
-            continue
-        pair = tuple(entry) if isinstance(entry, tuple | list) else ()
-        if len(pair) != 2 or not isinstance(pair[0], Variable):
+        if not isinstance(entry, tuple | list) or len(entry) != 2:
             raise TypeError(
                 f"updates hold {entry!r:.80}; valid: (variable, new_value), or what K.update, "
                 "K.update_add and K.update_sub return. Concatenate lists with +."
             )
-        found.append(Update(pair[0], lifted(pair[1], pair[0].dtype)))
+        found.append(entry if isinstance(entry, Update) else Update(*entry))
     return found
 
 
@@ -42,19 +39,17 @@ def fused(entries: list[Update]) -> tuple[list[Any], list[Update]]:
     A handle runs only if every entry it made is there, unchanged and once, and nothing else in
     the function updates its variables.
     """
-    targets: dict[int, int] = {}
-    for entry in entries:
-        targets[id(entry[0])] = targets.get(id(entry[0]), 0) + 1
+    targets = Counter(id(variable) for variable, _ in entries)
     present = {id(entry) for entry in entries}
-    handles: dict[int, Any] = {}
-    for entry in entries:
-        handle = entry.handle
-        whole = handle is not None and handle.usable(present)
-        if whole and all(targets[id(own[0])] == 1 for own in handle.entries):
-            handles[id(handle)] = handle
-    plain = {id(entry) for handle in handles.values() for entry in handle.plain}
-    rest = [e for e in entries if id(e.handle) not in handles or id(e) in plain]
-    return list(handles.values()), rest
+    offered = {id(entry.handle): entry.handle for entry in entries if entry.handle is not None}
+    handles = [
+        handle
+        for handle in offered.values()
+        if handle.usable(present) and all(targets[id(own[0])] == 1 for own in handle.entries)
+    ]
+    done = {id(entry) for handle in handles for entry in handle.entries}
+    done -= {id(entry) for handle in handles for entry in handle.plain}
+    return handles, [entry for entry in entries if id(entry) not in done]
 
 
 class Plans:
@@ -65,9 +60,8 @@ class Plans:
         by_id = {id(x): a for x, a in zip(function.inputs, feeds, strict=True)}
         targets = {id(u[0]) for u in function.updates}
         for node in function.order:
-            if "when_updated" in node.given:
-                variable, number = node.given["when_updated"]
-                by_id[id(node)] = np.asarray(number * (id(variable) in targets), node.dtype)
+            if id(node) not in by_id and "unfed" in node.given:
+                by_id[id(node)] = np.asarray(node.given["unfed"](targets), node.dtype)
         self.bound = Bound(function.order, by_id)
         arrays = self.bound.arrays
         written = [u[0].array for u in function.updates]
@@ -77,10 +71,10 @@ class Plans:
             (u[0].array, self.bound.owned(self._fits(u, arrays[id(u[1])]), written))
             for u in function.updates
         ]
-        self.handles = []
-        for handle in function.handles:
-            taken = [self.bound.owned(arrays[id(x)], written) for x in handle.inputs]
-            self.handles.append((handle, taken))
+        self.handles = [
+            (handle, [self.bound.owned(arrays[id(x)], written) for x in handle.inputs])
+            for handle in function.handles
+        ]
 
     @staticmethod
     def _fits(update: Update, value: Array) -> Array:
@@ -125,36 +119,18 @@ class Function:
         self.flush = flush
         needed = [*self.outputs, *[u[1] for u in self.updates]]
         needed += [x for handle in self.handles for x in handle.inputs]
-        self.order = ordered(needed)
-        self._require_inputs()
-        self._plans: dict[tuple[tuple[int, ...], ...], Plans] = {}
-        self._lock = threading.RLock()  # the memory of a plan serves one call at a time
-
-    def _require_inputs(self) -> None:
-        """Raise if a placeholder that is used will have no value."""
         fed = {id(x) for x in self.inputs}
-        for node in self._computed(fed):
-            known = id(node) in fed or node is SESSION.phase_expression
-            known = known or "when_updated" in node.given
+        self.order = ordered(needed, fed)
+        for node in self.order:
+            known = id(node) in fed or "unfed" in node.given
             if node.operation == "placeholder" and not known:
                 raise ValueError(
                     f"placeholder {node.name!r} (shape {node.static_shape}, {node.dtype}) is used "
                     "by the outputs or updates but is not among the inputs; add it to "
                     "K.function([...], ...)."
                 )
-
-    def _computed(self, fed: set[int]) -> list[Expression]:
-        """Keep the nodes that are computed, not those below an expression that is fed."""
-        kept = []
-        reached = {id(x) for x in self.outputs} | {id(u[1]) for u in self.updates}
-        reached |= {id(x) for handle in self.handles for x in handle.inputs}
-        for node in reversed(self.order):
-            if id(node) in reached:
-                kept.append(node)
-                if id(node) not in fed:
-                    reached |= {id(x) for x in node.inputs}
-        self.order = kept[::-1]
-        return self.order
+        self._plans: dict[tuple[tuple[int, ...], ...], Plans] = {}
+        self._lock = threading.RLock()  # the memory of a plan serves one call at a time
 
     def __call__(self, values: Any = ()) -> Any:
         """Return the outputs (bare if they were given bare), then apply the updates."""
@@ -185,12 +161,11 @@ class Function:
 
 def _fed(x: Expression, value: Any) -> Array:
     """Return a value for an input as an array, if it can be one."""
-    array = np.asarray(value)
+    array = numbers(value, f"input {x.name!r}")
     broken = array.dtype.kind == "f" and x.dtype.startswith("int") and (array % 1).any()
-    if array.dtype.kind not in "fiub" or broken:
+    if broken:
         raise TypeError(
-            f"input {x.name!r} received {value!r:.80}; valid: numbers, lists or arrays of numbers "
-            f"of shape {x.static_shape} that {x.dtype} can hold."
+            f"input {x.name!r} received {value!r:.80}; valid: numbers that {x.dtype} can hold."
         )
     shape = x.static_shape
     if shape is not None and (

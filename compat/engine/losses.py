@@ -24,7 +24,6 @@ from .mathematics import (
 from .session import SESSION
 from .settings import learning_phase
 from .variables import Variable
-from .variables import variable as _variable
 
 Node = Expression
 
@@ -84,7 +83,7 @@ def random_uniform_variable(
 ) -> Variable:
     """Return a variable of numbers in [low, high)."""
     start = samplers.first_uniform(tuple(shape), low, high, seed)
-    return _variable(start, dtype, name)
+    return Variable(start, dtype, name)
 
 
 def random_normal_variable(
@@ -96,7 +95,7 @@ def random_normal_variable(
     seed: int | None = None,
 ) -> Variable:
     """Return a variable of normally distributed numbers."""
-    return _variable(samplers.first_normal(tuple(shape), mean, scale, seed), dtype, name)
+    return Variable(samplers.first_normal(tuple(shape), mean, scale, seed), dtype, name)
 
 
 def random_normal(

@@ -146,7 +146,7 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
 
 def argmax(x: Any, axis: int = -1) -> Node:
     """Return where the largest element is."""
-    return build("argmax", x, axis=axis, keepdims=False, dtype="int64")
+    return build("argmax", x, axis=axis, dtype="int64")
 
 
 def dot(x: Any, y: Any) -> Node:
@@ -210,7 +210,8 @@ def concatenate(tensors: Sequence[Any], axis: int = -1) -> Node:
 
 def repeat_elements(x: Any, rep: int, axis: int) -> Node:
     """Return x with every element along a dimension repeated."""
-    return build("repeat", x, times=int(rep), axis=int(axis))
+    apart = expand_dims(x, axis + 1 if axis >= 0 else axis)
+    return build("merge", concatenate([apart] * rep, axis + 1 if axis >= 0 else axis), axis=axis)
 
 
 def gather(reference: Any, indices: Any) -> Node:

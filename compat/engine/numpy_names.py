@@ -1,5 +1,6 @@
 """NumPy functions on expressions: which K function answers for which of NumPy's."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -24,12 +25,19 @@ NAMES: dict[str, Callable[..., Any]] = {
 
 def call(function: Any, args: Any, kwargs: Any) -> Any:
     """Answer a NumPy function called on an expression."""
-    answer = NAMES.get(function.__name__)
+    name, answer = function.__name__, NAMES.get(function.__name__)
     if answer is None:
         raise TypeError(
-            f"np.{function.__name__} does not work on expressions; valid: "
-            f"{', '.join(sorted(NAMES))}. Use a K function, or K.eval(expression) first."
+            f"np.{name} does not work on expressions; valid: {', '.join(sorted(NAMES))}. Use a K "
+            "function, or K.eval(expression) first."
         )
+    valid = inspect.signature(answer)
+    try:
+        valid.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(
+            f"np.{name} of an expression: {error}; valid here: {', '.join(valid.parameters)}."
+        ) from error
     return answer(*args, **kwargs)
 
 

@@ -1,6 +1,5 @@
 """The operations of a graph, one row each, and the shape that each gives."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from fastrms.reference import fit, smaller
 from fastrms.rule import Variant
 
 from . import binding as b
-from .binding import Array, Given, Operation, Shape, broadcast, reduction, reshaping, ufunc, view
+from .binding import Array, Given, Operation, Plan, Shape
 
 
 def _sigmoid(x: Array, out: Array) -> None:
@@ -20,99 +19,77 @@ def _sigmoid(x: Array, out: Array) -> None:
     np.reciprocal(out, out)
 
 
-def _max_of(x: Array, y: Any, out: Array) -> None:
-    """Compute the larger of two."""
-    np.maximum(x, y, out=out)
-
-
-def _min_of(x: Array, y: Any, out: Array) -> None:
-    """Compute the smaller of two."""
-    np.minimum(x, y, out=out)
-
-
-def _smaller_of(x: Array, y: Array, out: Array) -> None:
-    """Compute the core's minimum, in which a NaN of the first stays."""
-    out[...] = smaller(x, y)
-
-
-def _flushed(x: Array, out: Array) -> None:
-    """Compute the core's rounding of subnormal numbers to zero."""
-    out[...] = fit(x, Variant(flush=True))
-
-
-_ALIKE = ("add", "subtract", "multiply", "floor_divide", "remainder", "power", "negative")
-_FLOATING = ("divide", "sqrt", "exp", "log", "tanh")
-_COMPARED = ("equal", "not_equal", "greater", "greater_equal", "less", "less_equal")
-_LOGICAL = ("logical_and", "logical_or", "logical_not")
+_ALIKE = "add subtract multiply floor_divide remainder power negative absolute sign square rint"
+_FLOATING = "divide sqrt exp log tanh"
+TELLING = "equal not_equal greater greater_equal less less_equal"
+TELLING += " logical_and logical_or logical_not"
 OPERATIONS: dict[str, Operation] = {
-    **{name: ufunc(getattr(np, name)) for name in (*_ALIKE, "absolute", "sign", "square", "rint")},
-    **{
-        name: ufunc(getattr(np, name), "float") for name in ("divide", "sqrt", "exp", "log", "tanh")
-    },
-    **{name: ufunc(getattr(np, name), "bool") for name in (*_COMPARED, *_LOGICAL)},
-    "sigmoid": ufunc(_sigmoid, "float"),
-    "relu": ufunc(lambda x, out: _max_of(x, out.dtype.type(0), out), "float"),
-    "softplus": ufunc(lambda x, out: np.logaddexp(x, out.dtype.type(0), out), "float"),
-    "maximum": ufunc(_max_of),
-    "minimum": ufunc(_min_of),
-    "smaller": ufunc(_smaller_of),
-    "flush": ufunc(_flushed),
-    "where": Operation(b.where, "choice"),
+    **{name: b.ufunc(getattr(np, name)) for name in _ALIKE.split()},
+    **{name: b.ufunc(getattr(np, name), "float") for name in _FLOATING.split()},
+    **{name: b.ufunc(getattr(np, name), "bool") for name in TELLING.split()},
+    "maximum": b.ufunc(lambda x, y, out: np.maximum(x, y, out=out)),
+    "minimum": b.ufunc(lambda x, y, out: np.minimum(x, y, out=out)),
+    "sigmoid": b.ufunc(_sigmoid, "float"),
+    "relu": b.ufunc(lambda x, out: np.maximum(x, out.dtype.type(0), out=out), "float"),
+    "softplus": b.ufunc(lambda x, out: np.logaddexp(x, out.dtype.type(0), out), "float"),
+    # The core's minimum, in which a NaN of the first stays, and its flush of subnormal numbers.
+    "smaller": b.ufunc(lambda x, y, out: np.copyto(out, smaller(x, y))),
+    "flush": b.ufunc(lambda x, out: np.copyto(out, fit(x, Variant(flush=True)))),
+    "where": Operation(b.where, "choice", elementwise=True),
     "softmax": Operation(b.softmax, "float"),
-    "sum": reduction(np.add),
-    "mean": reduction(np.add, "float", mean=True),
-    "max": reduction(np.maximum),
-    "min": reduction(np.minimum),
-    "argmax": b.argument(np.argmax),
+    "sum": b.reduction(np.add),
+    "mean": b.reduction(np.add, "float", mean=True),
+    "max": b.reduction(np.maximum),
+    "min": b.reduction(np.minimum),
+    "argmax": Operation(b.argmax, "given"),
     "dot": b.product(np.dot),
     "matmul": b.product(np.matmul),
     "norm": Operation(b.norm, "float"),
-    "reshape": reshaping(b.wanted),
-    "reshape_like": reshaping(lambda plan, arrays, given: arrays[1].shape),
-    "rows": reshaping(lambda plan, arrays, given: (-1, (1, *arrays[0].shape)[-1])),
-    "transpose": view(lambda x, given, _: x.transpose(given["axes"])),
-    "expand_dims": view(lambda x, given, _: np.expand_dims(x, given["axis"])),
-    "squeeze": view(lambda x, given, _: np.squeeze(x, given["axis"])),
-    "item": view(lambda x, given, _: x[given["index"]]),
-    "part": view(b.part),
-    "expand_like": view(lambda x, given, arrays: np.broadcast_to(x, arrays[1].shape)),
-    "stop_gradient": view(lambda x, given, _: x),
-    "identity": view(lambda x, given, _: x),
-    "spread_like": Operation(b.spread_like),
-    "sum_like": Operation(b.sum_like),
-    "put_like": Operation(b.put),
+    "reshape": b.reshaping(b.wanted),
+    "reshape_like": b.reshaping(lambda plan, arrays, given: arrays[1].shape),
+    "rows": b.reshaping(lambda plan, arrays, given: (-1, (1, *arrays[0].shape)[-1])),
+    "merge": b.reshaping(b.merged),
+    "transpose": b.view(lambda x, given, _: x.transpose(given["axes"])),
+    "swap": b.view(lambda x, given, _: x.swapaxes(-1, -2)),
+    "expand_dims": b.view(lambda x, given, _: np.expand_dims(x, given["axis"])),
+    "squeeze": b.view(lambda x, given, _: np.squeeze(x, given["axis"])),
+    "item": b.view(lambda x, given, _: x[given["index"]]),
+    "part": b.view(b.part),
+    "expand_like": b.view(lambda x, given, arrays: np.broadcast_to(x, arrays[1].shape)),
+    "stop_gradient": b.view(lambda x, given, _: x),
+    "identity": b.view(lambda x, given, _: x),
+    "sum_like": Operation(b.sum_like, "first"),
+    "put_like": Operation(b.put, "first"),
     "concatenate": Operation(b.concatenate),
-    "repeat": Operation(b.repeat),
-    "unrepeat": Operation(b.unrepeat),
     "gather": Operation(b.gather, "first"),
     "scatter_like": Operation(b.scatter_like, "first"),
     "one_hot": Operation(b.one_hot, "given"),
     "cast": Operation(b.cast, "given"),
     "random": Operation(b.random, "given"),
-    "fill_like": Operation(
-        lambda plan, arrays, given, kind: np.broadcast_to(
-            np.asarray(given["value"], kind), arrays[0].shape
-        ),
-        "given",
-        shapes_only=True,
+    "fill_like": b.of_shape(
+        lambda n, given, kind: np.broadcast_to(np.asarray(given["value"], kind), n)
     ),
-    "shape": Operation(
-        lambda plan, arrays, given, kind: np.array(arrays[0].shape, kind), "given", shapes_only=True
-    ),
+    "shape": b.of_shape(lambda shape, given, kind: np.array(shape, kind)),
 }
 
 
-class _Probe:
-    """A plan that computes nothing: it finds out shapes."""
+def bind(operation: str, plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
+    """Bind an operation, or say why it cannot take arrays of these shapes."""
+    try:
+        return OPERATIONS[operation].bind(plan, arrays, given, kind)
+    except (TypeError, ValueError, IndexError) as error:
+        settings = "".join(f", {k}={v!r:.60}" for k, v in given.items())
+        raise ValueError(
+            f"{operation} cannot take {' and '.join(str(a.shape) for a in arrays)}{settings}: "
+            f"{error}. Print K.int_shape(x) of each operand, and reshape, transpose or index it."
+        ) from error
 
-    def new(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        return np.empty(shape, dtype)
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> None:
-        pass
+def _unknown(array: Array) -> Any:
+    raise LookupError
 
-    def known(self, array: Array) -> Any:
-        raise LookupError
+
+_PROBE = Plan(np.empty, lambda *_: None, _unknown)  # computes nothing: it finds out shapes
 
 
 def static_shape(operation: str, shapes: list[Shape], given: Given, kind: str) -> Shape:
@@ -120,22 +97,21 @@ def static_shape(operation: str, shapes: list[Shape], given: Given, kind: str) -
 
     The operation is bound with each unknown size as 5, then as 7: what differs is unknown.
     """
-    row = OPERATIONS[operation]
-    if row.bind.__name__ == "elementwise" or operation == "where":
-        return broadcast(shapes)
+    if OPERATIONS[operation].elementwise:
+        return b.broadcast(shapes)
+    wanted = given.get("shape")
+    asked = wanted and tuple(None if size == -1 else size for size in wanted)
     if operation == "random" or any(shape is None for shape in shapes):
-        scalar = operation in ("sum", "mean", "max", "min") and given["axis"] is None
-        return () if scalar and not given["keepdims"] else given.get("shape")
+        return () if operation == "squeeze" and given["axis"] is None else asked
     unknown = any(None in (shape or ()) for shape in shapes)
     try:
         found = []
         for size in (5, 7)[: 1 + unknown]:
-            sizes = [tuple(size if n is None else n for n in shape or ()) for shape in shapes]
-            arrays = [np.empty(s, np.int8 if operation == "shape" else kind) for s in sizes]
-            found.append(row.bind(_Probe(), arrays, given, kind).shape)
+            arrays = [np.empty([size if n is None else n for n in s or ()], kind) for s in shapes]
+            found.append(bind(operation, _PROBE, arrays, given, kind).shape)
     except LookupError:
-        return tuple(None if n == -1 else n for n in given["shape"]) if given["shape"] else None
-    except (ValueError, IndexError):
+        return asked
+    except ValueError:
         if unknown:
             return None
         raise

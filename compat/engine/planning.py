@@ -6,16 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastrms.state import aligned
-
+from .binding import Plan, zeros
 from .expressions import Expression
-from .operations import OPERATIONS
-from .session import SESSION
+from .operations import OPERATIONS, bind
 from .variables import Variable
 
 Array = NDArray[Any]
 _OWN = ("constant", "placeholder", "variable", "random")  # equal to none but themselves
-LEARNING_PHASE_TEST = np.zeros((), np.int32)
 
 
 def shared(order: list[Expression], fed: Container[int]) -> dict[int, Expression]:
@@ -38,69 +35,45 @@ class Bound:
 
     def __init__(self, order: list[Expression], feeds: Mapping[int, Array]) -> None:
         self.calls: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
-        self._fixed: set[int] = set()
-        self._kept: list[Array] = []
+        self._fixed: dict[int, Array] = {}  # by id, arrays that hold the same at every run
         self._waiting: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self._plan = Plan(zeros, self._call, self._known)
         chosen = shared(order, feeds)
-        self.arrays: dict[int, Array] = {}
+        self.arrays = dict(feeds)
         for node in order:
-            if id(node) in feeds:
-                self.arrays[id(node)] = feeds[id(node)]
-            elif chosen[id(node)] is not node:
-                self.arrays[id(node)] = self.arrays[id(chosen[id(node)])]
-            else:
-                self.arrays[id(node)] = self._bind(node)
+            if id(node) not in feeds:
+                known = self.arrays.get(id(chosen[id(node)]))
+                self.arrays[id(node)] = self._bind(node) if known is None else known
 
     def _bind(self, node: Expression) -> Array:
         """Return the array of a node; what never changes is computed here and now."""
         if isinstance(node, Variable):
             return node.array
         if node.operation == "constant":
-            value: Array = node.given["value"]
-            self._fix(value)
-            return value
-        if node is SESSION.phase_expression:
-            self._fix(LEARNING_PHASE_TEST)
-            return LEARNING_PHASE_TEST
-        if node.operation == "placeholder":
-            raise ValueError(
-                f"placeholder {node.name!r} (shape {node.static_shape}, {node.dtype}) has no "
-                "value; put it among the inputs of K.function, in the order of the call."
-            )
-        row = OPERATIONS[node.operation]
+            return self._fix(node.given["value"])
         arrays = [self.arrays[id(x)] for x in node.inputs]
         self._waiting = []
-        result = row.bind(self, arrays, node.given, node.dtype)
+        result = bind(node.operation, self._plan, arrays, node.given, node.dtype)
         fixed = all(id(a) in self._fixed for a in arrays) and node.operation != "random"
-        if fixed or row.shapes_only:
-            self._fix(result)
-            for function, arguments in self._waiting:
-                function(*arguments)
-        else:
+        if not fixed and not OPERATIONS[node.operation].shapes_only:
             self.calls += self._waiting
-        return result
+            return result
+        for function, arguments in self._waiting:
+            function(*arguments)
+        return self._fix(result)
 
-    def _fix(self, array: Array) -> None:
-        """Remember that an array holds the same at every run."""
-        self._kept.append(array)
-        self._fixed.add(id(array))
+    def _fix(self, array: Array) -> Array:
+        self._fixed[id(array)] = array
+        return array
 
-    def new(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return an array that lives as long as the plan."""
-        kind = np.dtype(dtype)
-        size = int(np.prod(shape, dtype=np.int64))
-        return aligned(size, kind).reshape(shape)
-
-    def call(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Carry out a call whenever the plan runs."""
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> None:
         self._waiting.append((function, arguments))
 
-    def known(self, array: Array) -> Any:
-        """Return what an array holds at every run, or raise."""
+    def _known(self, array: Array) -> Any:
         if id(array) not in self._fixed:
             raise ValueError(
                 "a shape depends on values that are only known when the function runs; valid: "
-                "integers, K.shape(x) and what is computed from it."
+                "integers, K.shape(x) and what is computed from it"
             )
         return array
 
@@ -108,7 +81,7 @@ class Bound:
         """Return an array, or a copy made at each run if it looks into memory of others."""
         if not any(np.may_share_memory(array, other) for other in others):
             return array
-        copy = self.new(array.shape, array.dtype)
+        copy = zeros(array.shape, array.dtype)
         self.calls.append((np.copyto, (copy, array)))
         return copy
 

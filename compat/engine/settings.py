@@ -50,7 +50,9 @@ def learning_phase() -> Any:
     if SESSION.learning_phase is not None:
         return SESSION.learning_phase
     if SESSION.phase_expression is None:
-        SESSION.phase_expression = placeholder((), dtype="int32", name="keras_learning_phase")
+        phase = placeholder((), dtype="int32", name="keras_learning_phase")
+        phase.given["unfed"] = lambda written: 0
+        SESSION.phase_expression = phase
     return SESSION.phase_expression
 
 

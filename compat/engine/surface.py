@@ -1,10 +1,13 @@
 """The `backend` module of one generation: the shared functions under that generation's names."""
 
+import dis
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from fastrms.errors import ArgumentError, FastrmsError
 
 from . import backend
 from . import numpy_names as numpy_names
@@ -22,38 +25,61 @@ class Surface(NamedTuple):
     absent: tuple[str, ...] = ()
 
 
-def _adapted(function: Callable[..., Any], old: Mapping[str, str], order: tuple[str, ...]) -> Any:
-    """Return a function that takes its arguments under old names and in an old order."""
-    names = list(order or inspect.signature(function).parameters)
+def _spoken(function: Callable[..., Any], old: Mapping[str, str], order: Sequence[str]) -> Any:
+    """Return a function's signature in a generation's names and order, without types."""
+    known, words = inspect.signature(function).parameters, {new: word for word, new in old.items()}
+    places = [known[name] for name in order or known]
+    return inspect.Signature(
+        [p.replace(name=words.get(p.name, p.name), annotation=p.empty) for p in places]
+    )
+
+
+def _adapted(name: str, surface: Surface) -> Callable[..., Any]:
+    """Return a function as a generation called it; a wrong call is told with what is valid."""
+    function = getattr(backend, name)
+    old, order = surface.renamed.get(name, {}), surface.order.get(name, ())
 
     @functools.wraps(function)
     def adapted(*args: Any, **kwargs: Any) -> Any:
-        given = {old.get(k, k): v for k, v in kwargs.items()}
-        return function(**dict(zip(names, args, strict=False)), **given)
+        places = dict(zip(order, args, strict=False))
+        try:
+            given = {old.get(k, k): v for k, v in kwargs.items()}
+            return function(*args[len(places) :], **places, **given)
+        except FastrmsError:
+            raise
+        except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+            shown = [f"{a!r:.60}" for a in args] + [f"{k}={v!r:.60}" for k, v in kwargs.items()]
+            raise ArgumentError(
+                f"K.{name}({', '.join(shown)}): {error}. Valid: "
+                f"K.{name}{_spoken(function, old, order)}."
+            ) from error
 
+    adapted.__name__ = adapted.__qualname__ = name
     return adapted
 
 
-def namespace(surface: Surface) -> dict[str, Any]:
-    """Return what a generation's `backend` module holds."""
-    found: dict[str, Any] = {}
-    for name in NAMES:
-        function = getattr(backend, name)
-        if name in surface.renamed or name in surface.order:
-            old, order = surface.renamed.get(name, {}), surface.order.get(name, ())
-            function = _adapted(function, old, order)
-        if name not in surface.absent:
-            found[name] = function
-    return {**found, "__all__": sorted(found)}
-
-
-def missing(module: str, name: str) -> AttributeError:
-    """Return the error of a name that a backend does not have, with the line that asked."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None and "importlib" in frame.f_code.co_filename:
-        frame = frame.f_back
-    return AttributeError(
-        f"{module} has no {name!r} (used at {frame.f_code.co_filename}:{frame.f_lineno}). "
+def install(module: dict[str, Any], surface: Surface) -> Callable[[str], Any]:
+    """Fill a generation's `backend` module with its functions; return its `__getattr__`."""
+    found = {name: _adapted(name, surface) for name in NAMES if name not in surface.absent}
+    module.update(found, __all__=sorted(found))
+    return refusing(
+        module["__name__"],
         f"{len(NAMES)} names are supported: {', '.join(NAMES)}. Write it with these, or pass "
-        "finished gradients: get_updates(..., grads=[...])."
+        "finished gradients: get_updates(..., grads=[...]).",
     )
+
+
+def refusing(module: str, advice: str) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a module: it names what is missing, and the line that asked."""
+
+    def __getattr__(name: str) -> Any:  # noqa: N807
+        frame = sys._getframe(1)
+        while frame.f_back is not None and "importlib" in frame.f_code.co_filename:
+            frame = frame.f_back
+        # `from module import name` would replace the text of an AttributeError by its own.
+        asked_by = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+        kind = ImportError if asked_by == "IMPORT_FROM" else AttributeError
+        where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        raise kind(f"{module} has no {name!r} (used at {where}). {advice}")
+
+    return __getattr__

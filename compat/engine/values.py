@@ -11,7 +11,6 @@ from .functions import evaluate
 from .mathematics import of
 from .session import SESSION
 from .variables import Update, Variable, update
-from .variables import variable as _variable
 
 Node = Expression
 
@@ -20,7 +19,7 @@ def variable(
     value: Any, dtype: Any = None, name: str | None = None, constraint: Any = None
 ) -> Variable:
     """Return a variable; its value is copied."""
-    return _variable(value, dtype, name, constraint)
+    return Variable(value, dtype, name, constraint)
 
 
 def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None = None) -> Node:
@@ -31,12 +30,12 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None 
 
 def zeros(shape: Any, dtype: Any = None, name: str | None = None) -> Variable:
     """Return a variable of zeros."""
-    return _variable(np.zeros(shape, np.int8), dtype, name)
+    return Variable(np.zeros(shape, np.int8), dtype, name)
 
 
 def ones(shape: Any, dtype: Any = None, name: str | None = None) -> Variable:
     """Return a variable of ones."""
-    return _variable(np.ones(shape, np.int8), dtype, name)
+    return Variable(np.ones(shape, np.int8), dtype, name)
 
 
 def zeros_like(x: Any, dtype: Any = None, name: str | None = None) -> Node:

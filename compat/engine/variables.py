@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastrms.state import aligned
-
-from .binding import Shape
-from .expressions import Expression, lifted
+from .binding import Shape, zeros
+from .expressions import Expression, lifted, numbers, sized
 from .session import SESSION
 
 Array = NDArray[Any]
@@ -23,7 +21,12 @@ class Update(tuple[Any, Any]):
 
     def __new__(cls, variable: "Variable", value: Any) -> "Update":
         """Keep a variable and its new value."""
-        return super().__new__(cls, (variable, value))
+        if not isinstance(variable, Variable):
+            raise TypeError(
+                f"an update received {variable!r:.80}; valid: a variable (K.variable) and its new "
+                "value."
+            )
+        return super().__new__(cls, (variable, lifted(value, variable.dtype)))
 
 
 class Variable(Expression):
@@ -39,15 +42,10 @@ class Variable(Expression):
         kind = str(np.dtype(dtype or SESSION.floatx))
         if isinstance(value, Expression):
             value = value.eval()
-        start = np.asarray(value)
-        if start.dtype.kind not in "fiub":
-            raise TypeError(
-                f"K.variable received {value!r:.80}; valid: a number, or an array of numbers."
-            )
+        start = numbers(value, "K.variable")
         super().__init__("variable", (), kind, start.shape, None, name or SESSION.name("Variable"))
-        self.array: Array = aligned(start.size, np.dtype(kind)).reshape(start.shape)
-        with np.errstate(over="ignore", under="ignore"):
-            np.copyto(self.array, start, casting="unsafe")
+        self.array = zeros(start.shape, kind)
+        self.set_value(start)
         self.constraint = constraint
         self.trainable = True
 
@@ -57,11 +55,11 @@ class Variable(Expression):
 
     def set_value(self, value: Any, *_: Any, **__: Any) -> None:
         """Replace the value by another of the same shape."""
-        fresh = np.asarray(value)
-        if fresh.shape != self.array.shape or fresh.dtype.kind not in "fiub":
+        fresh = numbers(value, f"variable {self.name!r}")
+        if fresh.shape != self.array.shape:
             raise ValueError(
-                f"variable {self.name!r} cannot hold a value of shape {fresh.shape} and dtype "
-                f"{fresh.dtype}; expected numbers of shape {self.array.shape}. Nothing was changed."
+                f"variable {self.name!r} cannot hold a value of shape {fresh.shape}; expected "
+                f"{self.array.shape}. Nothing was changed."
             )
         with np.errstate(over="ignore", under="ignore"):
             np.copyto(self.array, fresh, casting="unsafe")
@@ -73,9 +71,7 @@ class Variable(Expression):
         self.set_value(value)
         return self
 
-    def numpy(self) -> Any:
-        """Return a copy of the value."""
-        return self.get_value()
+    numpy = get_value
 
     def value(self) -> Expression:
         """Return the variable itself, as an expression."""
@@ -88,13 +84,6 @@ class Variable(Expression):
         return int(self.array)
 
 
-def variable(
-    value: Any, dtype: str | None = None, name: str | None = None, constraint: Any = None
-) -> Variable:
-    """Return a new variable of dtype `K.floatx()` unless another is given."""
-    return Variable(value, dtype, name, constraint)
-
-
 def placeholder(
     shape: Any = None,
     ndim: int | None = None,
@@ -105,20 +94,13 @@ def placeholder(
     """Return a node whose value is given at each call; the shape may be unknown in part."""
     if sparse:
         raise ValueError("sparse placeholders are not provided; pass a dense array (.toarray()).")
-    known: Shape = None
+    known: Shape = None if ndim is None else (None,) * ndim
     if shape is not None:
-        sizes = (shape,) if isinstance(shape, int) else shape
-        known = tuple(None if size is None else int(size) for size in sizes)
-    elif ndim is not None:
-        known = (None,) * ndim
+        known, _ = sized(shape)
     kind = str(np.dtype(dtype or SESSION.floatx))
     return Expression("placeholder", (), kind, known, {}, name or SESSION.name("Placeholder"))
 
 
 def update(variable: Variable, value: Any) -> Update:
     """Return the update that gives a variable a new value."""
-    if not isinstance(variable, Variable):
-        raise TypeError(
-            f"K.update received {variable!r}; valid: a variable (K.variable) and its new value."
-        )
-    return Update(variable, lifted(value, variable.dtype))
+    return Update(variable, value)

@@ -48,7 +48,7 @@ def _kinds(value: Any) -> set[str]:
         return {"params"}
     if _all(value, (np.ndarray, np.generic)):
         return {"params", "grads"}
-    if value is None or isinstance(value, Mapping) or value == [] or value == ():
+    if value is None or isinstance(value, Mapping):
         return {"constraints"}
     if isinstance(value, list | tuple) and all(v is None or callable(v) for v in value):
         return {"constraints"}

@@ -1,7 +1,6 @@
 """The classes of one generation, from its row, and what finds them by name."""
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -11,6 +10,7 @@ from fastrms.errors import ArgumentError
 
 from ..engine.expressions import Expression, cast, lifted
 from ..engine.functions import Function
+from ..engine.surface import refusing
 from ..engine.variables import Update, Variable
 from .formulas import stepped
 from .fused import FusedStep
@@ -36,8 +36,7 @@ class RMSprop(Shipped):
     def _step(self, param: Any, gradient: Any, slots: Sequence[Any], rate: Any) -> list[Any]:
         row, epsilon = self.generation.row, self.epsilon
         fresh, kept = stepped(row, (param, gradient, slots[0]), (rate, self.rho), epsilon)
-        self.__dict__.setdefault("_made", []).append(kept)
-        self._made.append(fresh)
+        self._made += [kept, fresh]
         return [kept, fresh]
 
     def _listed(self, params: Any, used: Any, constraints: Any) -> list[Any]:
@@ -49,13 +48,13 @@ class RMSprop(Shipped):
         counts = len(self.updates) - 2 * len(params)
         entries = self.updates
         slots = self.weights[-len(params) :]
-        constrained = [c for c in constraints if c is not None]
-        for index, entry in enumerate(entries[counts:]):
-            param, is_param = index // 2, index % 2
-            target = params[param] if is_param else slots[param]
-            bounded = is_param and constraints[param] is not None
+        targets = [v for pair in zip(slots, params, strict=True) for v in pair]
+        bounds = [bound for own in constraints for bound in (None, own)]
+        for entry, target, made, bound in zip(
+            entries[counts:], targets, self._made, bounds, strict=True
+        ):
             own = isinstance(entry, Update) and entry[0] is target
-            if not own or not (bounded or entry[1] is self._made[index]):
+            if not own or (bound is None and entry[1] is not made):
                 return
         patched = any(
             not isinstance(e, Update) or e[0] is not self.iterations for e in entries[:counts]
@@ -68,8 +67,8 @@ class RMSprop(Shipped):
         settings = Settings(**{**vars(clips), "epsilon": float(self.epsilon)})
         handle = FusedStep(self.generation.row, settings, params, slots, inputs)
         handle.entries, handle.plain = list(entries), list(entries[:counts])
-        if constrained:
-            pairs = [(p, c(p)) for p, c in zip(params, constraints, strict=True) if c is not None]
+        pairs = [(p, c(p)) for p, c in zip(params, constraints, strict=True) if c is not None]
+        if pairs:
             handle.after = Function([], [], pairs)
         for entry in entries:
             entry.handle = handle
@@ -131,20 +130,25 @@ def in_dtype(value: Any, param: Expression) -> Any:
     return cast(value, param.dtype) if isinstance(value, Expression) else value
 
 
-def family(row: Generation, module: str, backend: ModuleType) -> dict[str, Any]:
-    """Return what the `optimizers` module of a generation holds."""
+def install(names: dict[str, Any], row: Generation, backend: ModuleType) -> Callable[[str], Any]:
+    """Fill the `optimizers` module of a generation with its classes; return its `__getattr__`."""
+    module = names["__name__"]
     about = {"generation": row, "backend": backend, "__module__": module}
     base = type("Optimizer", (Optimizer,), {**about, "__doc__": Optimizer.__doc__})
     found: dict[str, Any] = {"Optimizer": base}
     for shipped in (RMSprop, SGD, Adam):
-        text = ", ".join(f"{k}={v!r}" for k, v in row.positional[shipped.kind].items())
-        doc = f"{shipped.kind}({text}, ...) of {row.name}.\n\n{inspect.getdoc(shipped)}"
+        head = f"{shipped.kind}{row.signature(shipped.kind)} of {row.name}."
+        doc = f"{head}\n\n{inspect.getdoc(shipped)}"
         optional = shipped is RMSprop and row.row.weights.optional_iterations
         extra = {**about, "__doc__": doc, "_optional_counter": optional}
         made = type(shipped.kind, (shipped, base), extra)
         found[shipped.kind] = found[shipped.kind.lower()] = made
-    found.update(_finders(row, found))
-    return found
+    names.update(found, **_finders(row, found))
+    return refusing(
+        module,
+        "Valid: Optimizer, RMSprop, SGD, Adam, their lower-case names, get, serialize, "
+        "deserialize. Other optimizers can be written as a subclass of Optimizer in K operations.",
+    )
 
 
 def _finders(row: Generation, classes: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
@@ -153,7 +157,12 @@ def _finders(row: Generation, classes: Mapping[str, Any]) -> dict[str, Callable[
 
     def deserialize(config: Mapping[str, Any], custom_objects: Any = None) -> Any:
         """Build an optimizer from its class's name and configuration."""
-        name = config["class_name"]
+        name = config.get("class_name") if isinstance(config, Mapping) else None
+        if not isinstance(name, str) or not isinstance(config.get("config"), Mapping):
+            raise ArgumentError(
+                f"an optimizer's configuration was {config!r:.80}; valid: a dictionary with "
+                "class_name (text) and config (a dictionary), as serialize returns it."
+            )
         found = (custom_objects or {}).get(name) or known.get(name.lower())
         if found is None:
             raise not_provided(row, name)
@@ -161,6 +170,8 @@ def _finders(row: Generation, classes: Mapping[str, Any]) -> dict[str, Callable[
 
     def serialize(optimizer: Any) -> dict[str, Any]:
         """Return an optimizer's class name and configuration."""
+        if not hasattr(optimizer, "get_config"):
+            raise ArgumentError(f"serialize received {optimizer!r:.80}; valid: an optimizer.")
         return {"class_name": type(optimizer).__name__, "config": optimizer.get_config()}
 
     def get(identifier: Any, kwargs: Any = None) -> Any:
@@ -187,14 +198,4 @@ def not_provided(row: Generation, name: str) -> ArgumentError:
     return ArgumentError(
         f"the optimizer {name!r} of {row.name} is not provided; valid: RMSprop, SGD, Adam, and "
         "your own subclass of Optimizer written in K operations."
-    )
-
-
-def absent(row: Generation, module: str, name: str) -> AttributeError:
-    """Return the error of a name that an `optimizers` module does not have."""
-    line = sys._getframe(2)
-    return AttributeError(
-        f"{module} has no {name!r} (used at {line.f_code.co_filename}:{line.f_lineno}). Valid: "
-        "Optimizer, RMSprop, SGD, Adam, their lower-case names, get, serialize, deserialize. Other "
-        "optimizers can be written as a subclass of Optimizer in K operations."
     )

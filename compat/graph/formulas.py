@@ -19,9 +19,12 @@ def _fit(value: Any, variant: Variant) -> Any:
     return build("flush", value) if variant.flush else value
 
 
-RULE = make_rule(
-    lambda x: build("sqrt", x), _fit, lambda x, bound: build("smaller", x, bound), lambda f: f
-)
+def _root(x: Any) -> Any:
+    """Return square roots as `K.sqrt` did in every generation: of 0 for negative numbers."""
+    return build("sqrt", build("maximum", x, 0.0))
+
+
+RULE = make_rule(_root, _fit, lambda x, bound: build("smaller", x, bound), lambda f: f)
 
 
 def _variant(row: Dialect, dtype: str, **choices: bool) -> Variant:
@@ -45,15 +48,8 @@ def clipped(row: Dialect, settings: Settings, gradients: Sequence[Expression]) -
         pair: tuple[Any, Any] = (hyper.one, hyper.one)
         if total is not None:
             large = total >= hyper.clipnorm
-            pair = (
-                build(
-                    "where",
-                    large,
-                    hyper.clipnorm,
-                    build("fill_like", total, value=1, dtype=total.dtype),
-                ),
-                build("where", large, total, hyper.one),
-            )
+            one = build("fill_like", total, value=1, dtype=total.dtype)
+            pair = build("where", large, hyper.clipnorm, one), build("where", large, total, one)
         elif norm_acts:
             norm = build("norm", gradient)
             pair = RULE.clip(norm, hyper.clipnorm, hyper.one, EACH, variant)

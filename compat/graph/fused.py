@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from fastrms.arguments import Settings
 from fastrms.dialects.fields import Dialect
-from fastrms.errors import ArgumentError
+from fastrms.errors import ArgumentError, GradientError
 from fastrms.stepper import Stepper
 from fastrms.variables import collect
 
 from ..engine.expressions import Expression
-from ..engine.variables import Update, Variable
+from ..engine.functions import Function
+from ..engine.variables import Update, Variable, placeholder
+from .formulas import clipped, stepped
 
 Array = NDArray[Any]
 
@@ -43,6 +45,7 @@ class FusedStep:
         self.after: Any = None
         self._stepper: Stepper | None = None
         self._rho: float | None = None
+        self._outside: Function | None = None
         self._lock = threading.Lock()
 
     def usable(self, present: set[int]) -> bool:
@@ -51,7 +54,13 @@ class FusedStep:
 
     def check(self, taken: Sequence[Array]) -> None:
         """Raise, before anything is written, if the step cannot be carried out."""
-        rate = taken[-2]
+        *gradients, rate, _ = taken
+        for param, gradient in zip(self.params, gradients, strict=True):
+            if gradient.shape != param.array.shape:
+                raise GradientError(
+                    f"the gradient of {param.name!r} has shape {gradient.shape}; expected "
+                    f"{param.array.shape}, the variable's. Nothing was changed."
+                )
         if rate.shape or not np.isfinite(rate) or not np.isfinite(taken[-1]):
             raise ArgumentError(
                 f"the learning rate is {rate!r} and rho is {taken[-1]!r}; valid: finite numbers. "
@@ -62,11 +71,26 @@ class FusedStep:
         """Carry out the step on the variables' memory."""
         *gradients, rate, rho = taken
         with self._lock:
-            if self._stepper is None or self._rho != rho:
-                self._stepper = self._made(float(rho))
-            self._stepper.step(gradients, None, float(rate))
+            if not 0 <= rho <= 1:
+                self._outside = self._outside or self._by_expressions()
+                self._outside(taken)
+            else:
+                if self._stepper is None or self._rho != rho:
+                    self._stepper = self._made(float(rho))
+                self._stepper.step(gradients, None, float(rate))
         if self.after is not None:
             self.after()
+
+    def _by_expressions(self) -> Function:
+        """Return the step for a rho outside 0 to 1, whose velocities may fall below 0."""
+        feeds = [placeholder(x.static_shape, dtype=x.dtype) for x in self.inputs]
+        updates = []
+        final = clipped(self.row, self.settings, feeds[:-2])
+        for param, gradient, velocity in zip(self.params, final, self.velocities, strict=True):
+            values = param, gradient, velocity
+            fresh, kept = stepped(self.row, values, feeds[-2:], self.settings.epsilon)
+            updates += [Update(velocity, kept), Update(param, fresh)]
+        return Function(feeds, [], updates)
 
     def _made(self, rho: float) -> Stepper:
         """Return what carries out steps, with the velocities of the graph as its slots."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from inspect import Parameter, Signature
 from types import MappingProxyType
 from typing import Any
 
@@ -44,6 +45,12 @@ class Generation:
     float_counter: bool = False
     counts_always: bool = True
     blank_vhats: bool = False
+
+    def signature(self, kind: str) -> Signature:
+        """Return the signature of one of its classes."""
+        places = [(n, d, Parameter.POSITIONAL_OR_KEYWORD) for n, d in self.positional[kind].items()]
+        names = [(n, d, Parameter.KEYWORD_ONLY) for n, d in self.keyword[kind].items()]
+        return Signature([Parameter(n, k, default=d) for n, d, k in (*places, *names)])
 
     @property
     def row(self) -> Dialect:

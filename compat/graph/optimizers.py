@@ -4,7 +4,7 @@
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ from fastrms.arguments import Settings, settle
 from fastrms.errors import ArgumentError, GradientError, PortingWarning, StateError
 
 from ..engine.derivatives import gradients
-from ..engine.expressions import Expression, lifted
+from ..engine.expressions import Expression, lifted, numbers
 from ..engine.session import SESSION
 from ..engine.variables import Variable
 from .formulas import clipped
@@ -59,10 +59,10 @@ class Optimizer:
     def lr(self, value: Any) -> None:
         old = self.__dict__.get("_rate")
         if isinstance(old, Variable) and not isinstance(value, Expression):
-            value = self.backend.variable(value, name="lr")
+            given, value = value, self.backend.variable(value, name="lr")
             if self.__dict__.get("updates"):
                 warnings.warn(
-                    f"optimizer.lr = {float(value)!r} has no effect on functions that were already "
+                    f"optimizer.lr = {given!r} has no effect on functions that were already "
                     f"built, as in {self.generation.name}; use K.set_value(optimizer.lr, value).",
                     PortingWarning,
                     stacklevel=2,
@@ -111,7 +111,9 @@ class Optimizer:
         StateError
             The number or a shape does not fit. Nothing was changed.
         """
-        values = [np.asarray(w) for w in weights]
+        if not isinstance(weights, Iterable):
+            raise StateError(f"set_weights received {weights!r:.80}; valid: a list of arrays.")
+        values = [numbers(w, f"array {i} given to set_weights") for i, w in enumerate(weights)]
         if not self.weights:
             self.__dict__["_waiting"] = values
             return
@@ -125,11 +127,11 @@ class Optimizer:
                 "Nothing was changed."
             )
         for number, (own, value) in enumerate(zip(self.weights, values, strict=True)):
-            if own.array.shape != value.shape or value.dtype.kind not in "fiub":
+            if own.array.shape != value.shape:
                 raise StateError(
-                    f"array {number} given to set_weights has shape {value.shape} and dtype "
-                    f"{value.dtype}; weight {own.name!r} of variable {own.given.get('of')!r} "
-                    f"expects numbers of shape {own.array.shape}. Nothing was changed. Were the "
+                    f"array {number} given to set_weights has shape {value.shape}; weight "
+                    f"{own.name!r} of variable {own.given.get('of')!r} expects numbers of shape "
+                    f"{own.array.shape}. Nothing was changed. Were the "
                     "weights saved in another order of layers?"
                 )
         self._warn_of_lost_counter()
@@ -166,7 +168,8 @@ class Optimizer:
         return self._clipped(self._raw_gradients(loss, params))
 
     def _raw_gradients(self, loss: Any, params: Sequence[Any]) -> list[Expression]:
-        found = gradients(lifted(loss, SESSION.floatx), list(params))
+        found = gradients(lifted(loss, SESSION.floatx), params)
+        params = params if isinstance(params, list | tuple) else [params]
         missing = [p.name for p, g in zip(params, found, strict=True) if g is None]
         if missing:
             raise GradientError(

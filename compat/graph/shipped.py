@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastrms.arguments import Settings, settle
 from fastrms.errors import ArgumentError, PortingWarning
 
-from ..engine.expressions import Expression, cast, lifted
+from ..engine.expressions import Expression, cast, constant, lifted, numbers
 from ..engine.functions import Function
 from ..engine.session import FLOATS
 from ..engine.variables import Variable, placeholder
@@ -67,26 +67,16 @@ class Shipped(Optimizer):
     def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return every argument by name, with the generation's order and defaults."""
         row = self.generation
-        positional, keyword = row.positional[self.kind], row.keyword[self.kind]
-        known = {**positional, **keyword}
-        names = list(positional)
-        unknown = [k for k in kwargs if k not in known]
-        twice = [k for k in kwargs if k in names[: len(args)]]
-        if unknown or twice or len(args) > len(names):
-            what = (
-                f"Unexpected keyword argument passed to optimizer: {unknown[0]}"
-                if unknown
-                else (
-                    f"argument {twice[0]!r} is given twice"
-                    if twice
-                    else f"{len(args)} positional arguments"
-                )
-            )
+        signature = row.signature(self.kind)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
             raise ArgumentError(
-                f"{self.kind} of {row.name}: {what}. Valid: "
-                f"{', '.join(f'{k}={v!r}' for k, v in known.items())}."
-            )
-        given = {**known, **dict(zip(names, args, strict=False)), **kwargs}
+                f"{self.kind} of {row.name}: {error}. Valid: {signature}. Leave the others out, or "
+                "import the generation that the script was written for."
+            ) from error
+        bound.apply_defaults()
+        given = bound.arguments
         rate = given.pop(row.rate)
         other = given.pop("lr", None)
         given["rate"] = rate if other is None else other
@@ -136,7 +126,7 @@ class Shipped(Optimizer):
         inherited = type(self).get_gradients is Optimizer.get_gradients
         own = "get_gradients" in self.__dict__ or not inherited
         if call.grads is not None:
-            raw = [lifted(g, p.dtype) for g, p in zip(call.grads, call.params, strict=True)]
+            raw = [self._finished(g, p) for g, p in zip(call.grads, call.params, strict=True)]
         elif own:
             raw = self.get_gradients(call.loss, call.params)
         else:
@@ -146,6 +136,13 @@ class Shipped(Optimizer):
         updates = self._listed(call.params, raw if final else self._clipped(raw), constraints)
         self._fuse(call.params, constraints, raw, Settings() if final else self._clips())
         return updates
+
+    @staticmethod
+    def _finished(gradient: Any, param: Variable) -> Expression:
+        """Return a given gradient as an expression; arrays and tensors of any framework will do."""
+        if isinstance(gradient, Expression):
+            return gradient
+        return constant(numbers(gradient, f"grads for {param.name!r}"), param.dtype)
 
     def _fuse(self, params: Any, constraints: Any, gradients: Any, clips: Settings) -> None:
         """Tie the updates to one kernel call, where the class has one."""
@@ -211,7 +208,8 @@ class Shipped(Optimizer):
     def _ahead(self) -> Expression:
         """Return what the step's own counting adds: nothing in a function that does not count."""
         found = placeholder((), dtype=self.iterations.dtype, name=f"{self.kind}/counted")
-        found.given["when_updated"] = self.iterations, self._offset
+        counter, offset = id(self.iterations), self._offset
+        found.given["unfed"] = lambda written: offset * (counter in written)
         return found
 
     def _rate_now(self) -> Any:

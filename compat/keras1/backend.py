@@ -1,12 +1,6 @@
 """The backend functions (`K`) of Keras 1.0.3 to 1.2.2."""
 
-from typing import Any
-
-from ..engine.surface import missing, namespace
+from ..engine.surface import install
 from ..graph.surfaces import KERAS_1
 
-globals().update(namespace(KERAS_1))
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)
+__getattr__ = install(globals(), KERAS_1)

@@ -1,12 +1,6 @@
 """The backend functions (`K`) of `tf.contrib.keras`."""
 
-from typing import Any
-
-from ..engine.surface import missing, namespace
+from ..engine.surface import install
 from ..graph.surfaces import KERAS_2
 
-globals().update(namespace(KERAS_2))
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)
+__getattr__ = install(globals(), KERAS_2)

@@ -5,6 +5,7 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 
+from fastrms.compat.engine import backend
 from fastrms.compat.engine.derivatives import DERIVATIVES, NONE, gradients
 from fastrms.compat.engine.expressions import build, constant
 from fastrms.compat.engine.functions import Function
@@ -74,16 +75,18 @@ CASES = {
         (A, B),
     ),
     "softmax": (op("softmax", axis=-1), anp_softmax, (A,)),
-    "sum": (op("sum", axis=(0, 2), keepdims=False), lambda a: anp.sum(a, axis=(0, 2)), (V,)),
-    "mean": (op("mean", axis=1, keepdims=True), lambda a: anp.mean(a, 1, keepdims=True), (V,)),
-    "max": (op("max", axis=-1, keepdims=False), lambda a: anp.max(a, axis=-1), (A,)),
-    "min": (op("min", axis=None, keepdims=False), anp.min, (A,)),
+    "sum": (lambda a: a.sum(axis=(0, 2)), lambda a: anp.sum(a, axis=(0, 2)), (V,)),
+    "mean": (op("mean", axis=1), lambda a: anp.mean(a, 1, keepdims=True), (V,)),
+    "max": (lambda a: a.max(axis=-1), lambda a: anp.max(a, axis=-1), (A,)),
+    "min": (lambda a: a.min(), anp.min, (A,)),
     "dot": (op("dot"), anp.dot, (V, (4, 2))),
     "matmul": (op("matmul"), anp.matmul, (V, (2, 4, 5))),
     "norm": (op("norm"), lambda a, b: anp.sqrt(anp.sum(a**2) + anp.sum(b**2)), (A, B)),
     "reshape": (op("reshape", shape=(2, 6)), lambda a: anp.reshape(a, (2, 6)), (A,)),
     "reshape_like": (like("reshape_like"), lambda a, b: anp.reshape(a, (12,)) + 0 * b, (A, (12,))),
     "rows": (op("rows"), lambda a: anp.reshape(a, (6, 4)), (V,)),
+    "merge": (op("merge", axis=1), lambda a: anp.reshape(a, (2, 12)), (V,)),
+    "swap": (op("swap"), lambda a: anp.swapaxes(a, -1, -2), (V,)),
     "transpose": (op("transpose", axes=(2, 0, 1)), lambda a: anp.transpose(a, (2, 0, 1)), (V,)),
     "expand_dims": (op("expand_dims", axis=1), lambda a: anp.expand_dims(a, 1), (A,)),
     "squeeze": (op("squeeze", axis=0), lambda a: anp.squeeze(a, 0), ((1, 4),)),
@@ -99,11 +102,6 @@ CASES = {
     ),
     "sum_like": (like("sum_like"), lambda a, b: anp.sum(a, axis=0) + 0 * b, (A, B)),
     "expand_like": (like("expand_like"), lambda b, a: b + 0 * a, (B, A)),
-    "spread_like": (
-        like("spread_like", axis=1),
-        lambda s, a: anp.expand_dims(s, 1) + 0 * a,
-        ((3,), A),
-    ),
     "concatenate": (
         op("concatenate", axis=1),
         lambda a, b: anp.concatenate([a, b], axis=1),
@@ -113,12 +111,6 @@ CASES = {
         like("part", axis=1, number=1),
         lambda g, a, b: g[:, 4:] + 0 * b,
         ((3, 6), A, (3, 2)),
-    ),
-    "repeat": (op("repeat", axis=1, times=3), lambda a: anp.repeat(a, 3, axis=1), (A,)),
-    "unrepeat": (
-        op("unrepeat", axis=1, times=2),
-        lambda a: anp.sum(anp.reshape(a, (3, 2, 2)), axis=2),
-        (A,),
     ),
     "gather": (of_fixed("gather", 1, ROWS), lambda a: a[ROWS], (A,)),
     "scatter_like": (
@@ -160,7 +152,7 @@ def weighted(name, variables):
     """A scalar that weights every element of the result differently, and its weights."""
     y = CASES[name][0](*variables)
     weights = np.cos(np.arange(int(np.prod(y.static_shape)))).reshape(y.static_shape)
-    return build("sum", y * constant(weights, "float64"), axis=None, keepdims=False), weights
+    return (y * constant(weights, "float64")).sum(), weights
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -202,7 +194,7 @@ def test_derivatives_equal_finite_differences_and_nest(name):
     variables = [Variable(v, "float64") for v in operands(CASES[name][2])]
     loss, _ = weighted(name, variables)
     first = [g for g in gradients(loss, variables) if g is not None]
-    terms = [build("sum", g * g, axis=None, keepdims=False) for g in first]
+    terms = [(g * g).sum() for g in first]
     penalty = sum(terms[1:], terms[0])
     for scalar in (loss, penalty):
         value = Function([], scalar, flush=False)
@@ -228,13 +220,13 @@ def test_operations_without_derivative_cut_the_path(name):
         "shape": {"dtype": "int32"},
         "random": {"shape": (2, 3), "sampler": lambda out: None, "dtype": "float64"},
     }
-    two = OPERATIONS[name].bind.__name__ == "elementwise" and name not in (
+    two = OPERATIONS[name].elementwise and name not in (
         "sign", "rint", "logical_not",
     )  # fmt: skip
     inputs = () if name == "random" else (x, x) if two else (x,)
     y = build(name, *inputs, **given.get(name, {}))
     z = build("cast", y, dtype="float64")
-    assert gradients(build("sum", z, axis=None, keepdims=False), [x]) == [None]
+    assert gradients(z.sum(), [x]) == [None]
 
 
 def test_ties_share_the_gradient_of_a_maximum_and_go_first_between_two():
@@ -245,3 +237,30 @@ def test_ties_share_the_gradient_of_a_maximum_and_go_first_between_two():
     first, second = gradients(build("maximum", x, y), [x, y])
     np.testing.assert_array_equal(first.eval(), [1.0, 0.0, 1.0])
     np.testing.assert_array_equal(second.eval(), [0.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, -3])
+def test_repeated_elements_and_their_gradient(axis):
+    x = Variable(operands((V,))[0], "float64")
+    repeated = backend.repeat_elements(x, 3, axis)
+    np.testing.assert_array_equal(repeated.eval(), np.repeat(x.array, 3, axis))
+    weights = np.cos(np.arange(repeated.eval().size)).reshape(repeated.static_shape)
+    (gradient,) = gradients((repeated * weights).sum(), [x])
+    at = axis % 3
+    apart = weights.reshape(*V[: at + 1], 3, *V[at + 1 :])
+    np.testing.assert_allclose(gradient.eval(), apart.sum(axis=at + 1), rtol=1e-6, atol=1e-7)
+
+
+def test_an_axis_that_is_not_there_is_refused():
+    x = Variable(np.ones((2, 3)), "float64")
+    for function in (backend.sum, backend.mean, backend.max, backend.softmax, backend.argmax):
+        with pytest.raises(ValueError, match=r"\(2, 3\), axis=5: (axis|index) 5 is out of bounds"):
+            function(x, axis=5)
+
+
+def test_a_permutation_counted_from_the_end_has_its_derivative():
+    x = Variable(operands((V,))[0], "float64")
+    y = backend.permute_dimensions(x, (-1, 0, 1))
+    weights = constant(np.arange(24.0).reshape(4, 2, 3), "float64")
+    (gradient,) = gradients((y * weights).sum(), [x])
+    np.testing.assert_array_equal(gradient.eval(), weights.eval().transpose(1, 2, 0))

@@ -328,3 +328,19 @@ def test_functions_of_several_threads_do_not_mix():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_functions_go_on_working_after_the_session_is_cleared():
+    x = K.placeholder((None, 2))
+    f = K.function([x], [K.in_train_phase(x * 2.0, x)])
+    f([np.ones((1, 2))])
+    K.clear_session()
+    np.testing.assert_array_equal(f([np.ones((3, 2))])[0], np.ones((3, 2)))
+
+
+def test_names_are_those_that_scripts_call():
+    assert (K.mean.__name__, K.exp.__name__, K1.random_normal.__name__) == (
+        "mean",
+        "exp",
+        "random_normal",
+    )

@@ -7,17 +7,29 @@ import pytest
 
 import fastrms
 from fastrms.compat import RMSprop
+from fastrms.compat.keras1 import backend as K1  # noqa: N812
 from fastrms.compat.keras1 import optimizers as optimizers1
 from fastrms.compat.keras22 import backend as K  # noqa: N812
 from fastrms.compat.keras22 import optimizers
 from fastrms.compat.keras23 import optimizers as optimizers23
 from fastrms.compat.tf_keras_v1 import optimizers as optimizers_v1
 
+
+def raised(error):
+    raise error
+
+
 W, V = K.variable([1.0, 2.0], name="dense/kernel"), K.variable([3.0], name="dense/bias")
 LOSS = K.sum(W * W)
 X = K.placeholder((None, 2), name="states")
 N = K.placeholder((None,), dtype="int32", name="actions")
 Tensor = type("Tensor", (), {"__module__": "tensorflow.python.framework.ops"})
+NoValues = type("NoValues", (), {"__array__": lambda *_: raised(RuntimeError("use detach"))})
+Incomparable = type(
+    "ArrayImpl",
+    (),
+    {"__module__": "jaxlib", "__eq__": lambda *_: raised(TypeError("==")), "__hash__": None},
+)
 Symbol = type("TensorVariable", (), {"__module__": "theano.tensor.var"})
 
 
@@ -66,17 +78,38 @@ REFUSED = {
     ),
     "weights of another shape": (
         lambda: built().set_weights([np.ones(3)]), ValueError,
-        r"array 0 .* \(3,\) .* variable 'dense/kernel' expects numbers of shape \(2,\)",
+        r"array 0 .* \(3,\); .* variable 'dense/kernel' expects numbers of shape \(2,\)",
     ),
-    "unknown keyword": (lambda: optimizers.RMSprop(foo=1), TypeError, "passed to optimizer: foo"),
+    "weights that are no list": (lambda: built().set_weights(3), ValueError, "a list of arrays"),
+    "ragged weights": (lambda: built().set_weights([[1, [2]]]), TypeError, "array 0 given"),
+    "a learning rate that is no number": (
+        lambda: setattr(built(), "lr", "fast"), TypeError, "'fast'",
+    ),
+    "a configuration without a name": (
+        lambda: optimizers.get({"config": {}}), ValueError, "class_name",
+    ),
+    "a configuration without a configuration": (
+        lambda: optimizers.deserialize({"class_name": "SGD"}), ValueError, "config",
+    ),
+    "the configuration of no optimizer": (
+        lambda: optimizers.serialize(3), ValueError, "valid: an optimizer",
+    ),
+    "an argument of NumPy's alone": (
+        lambda: np.sum(W, dtype="float64"), TypeError, "valid here: x, axis, keepdims",
+    ),
+    "unknown keyword": (
+        lambda: optimizers.RMSprop(foo=1), TypeError, "unexpected keyword argument 'foo'",
+    ),
     "learning_rate in Keras 2.2": (
-        lambda: optimizers.RMSprop(learning_rate=1.0), TypeError, "Valid: lr=0.001",
+        lambda: optimizers.RMSprop(learning_rate=1.0), TypeError, r"Valid: \(lr=0.001",
     ),
     "momentum of RMSprop": (lambda: optimizers.RMSprop(momentum=0.9), TypeError, "momentum"),
     "too many by position": (
-        lambda: optimizers23.RMSprop(0.1, 0.9, 0.1), TypeError, "3 positional arguments",
+        lambda: optimizers23.RMSprop(0.1, 0.9, 0.1), TypeError, "too many positional arguments",
     ),
-    "given twice": (lambda: optimizers.RMSprop(0.1, lr=0.1), TypeError, "'lr' is given twice"),
+    "given twice": (
+        lambda: optimizers.RMSprop(0.1, lr=0.1), TypeError, "multiple values for argument 'lr'",
+    ),
     "lr of text": (lambda: optimizers.RMSprop(lr="fast"), ValueError, "lr='fast'"),
     "epsilon of text": (lambda: optimizers.RMSprop(epsilon="x"), ValueError, "epsilon='x'"),
     "epsilon None in Keras 1": (lambda: optimizers1.RMSprop(epsilon=None), ValueError, "None"),
@@ -125,7 +158,38 @@ REFUSED = {
     "another ufunc": (lambda: np.arctan(W), TypeError, r"np\.arctan"),
     "a mask as index": (lambda: W[W > 1], TypeError, r"K\.gather"),
     "products of other sizes": (
-        lambda: K.dot(K.zeros((2, 3)), K.zeros((2, 3))), ValueError, "cannot be multiplied",
+        lambda: K.dot(K.zeros((2, 3)), K.zeros((2, 3))), ValueError,
+        r"dot cannot take \(2, 3\) and \(2, 3\): valid are",
+    ),
+    "a size that fits nothing": (
+        lambda: K.squeeze(W, 0), ValueError, r"K\.squeeze\(.*squeeze cannot take \(2,\), axis=0",
+    ),
+    "an axis that is no number": (lambda: K.sum(W, axis="a"), TypeError, r"K\.sum\(x, axis=None"),
+    "no tensor": (lambda: K.batch_flatten(3), TypeError, r"K\.batch_flatten\(3\): .*Valid"),
+    "a ragged list": (lambda: K.exp([[1], [2, 3]]), TypeError, r"\[\[1\], \[2, 3\]\]"),
+    "a ragged list beside it": (lambda: W * [[1], [2, 3]], TypeError, "a K operation received"),
+    "no dtype": (lambda: K.cast(W, "float31"), TypeError, r"K\.cast\(x, dtype\)"),
+    "no list of shapes": (lambda: K.zeros("a"), TypeError, r"K\.zeros\(shape, dtype=None"),
+    "too many in Keras 1": (
+        lambda: K1.binary_crossentropy(W, W, False, 3), TypeError,
+        r"K\.binary_crossentropy\(output, target, from_logits=False\)",
+    ),
+    "old names in Keras 1": (
+        lambda: K1.random_normal((2,), men=0.0), TypeError, r"K\.random_normal\(shape, .*std=1\.0",
+    ),
+    "gradients of a tensor": (lambda: K.gradients(Tensor(), [W]), TypeError, "of tensorflow"),
+    "gradients for an array": (lambda: K.gradients(LOSS, np.ones(2)), TypeError, "not all expr"),
+    "a mask of a list": (lambda: W[[True, False]], TypeError, r"K\.gather"),
+    "a tensor without values": (lambda: K.variable(NoValues()), TypeError, "use detach"),
+    "gradients without values": (
+        lambda: built().get_updates(params=[W], grads=[NoValues()]), TypeError, "grads for 'dense/",
+    ),
+    "a loss that cannot be compared": (
+        lambda: built().get_updates(Incomparable(), [W]), TypeError, "of jaxlib",
+    ),
+    "gradients of another shape": (
+        lambda: K.function([], [], built().get_updates(params=[W], grads=[np.ones(1)]))([]),
+        ValueError, r"gradient of 'dense/kernel' has shape \(1,\); expected \(2,\)",
     ),
     "sums of other sizes": (lambda: K.zeros((2,)) + K.zeros((3,)), ValueError, "go together"),
     "a value of another shape": (
@@ -165,11 +229,39 @@ def test_a_step_that_cannot_be_carried_out_changes_nothing():
     assert (float(one), float(two), int(first.iterations)) == (1.0, 1.0, 0)
 
 
+def test_a_gradient_of_another_shape_stops_the_step_of_every_optimizer():
+    one, two = K.variable([1.0]), K.variable([1.0, 1.0])
+    first, second = optimizers.RMSprop(), optimizers.RMSprop()
+    updates = first.get_updates(K.sum(one), [one])
+    updates += second.get_updates(params=[two], grads=[np.ones(1)])
+    with pytest.raises(fastrms.GradientError, match="Nothing was changed"):
+        K.function([], [], updates)([])
+    assert (one.array.tolist(), two.array.tolist(), int(first.iterations)) == ([1], [1, 1], 0)
+
+
 def test_weights_that_waited_and_do_not_fit_are_refused_at_get_updates():
     optimizer = optimizers.RMSprop()
     optimizer.set_weights([np.ones(7)])
     with pytest.raises(fastrms.StateError, match="dense/kernel"):
         optimizer.get_updates(LOSS, [W])
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "words"),
+    [
+        ("backend", "conv2d", "names are supported: abs, argmax"),
+        ("optimizers", "Adagrad", "Valid: Optimizer, RMSprop, SGD, Adam"),
+    ],
+)
+def test_a_name_that_is_imported_is_refused_with_the_line_and_what_is_valid(module, name, words):
+    code = f"\nfrom fastrms.compat.keras22.{module} import {name}"
+    with pytest.raises(ImportError, match=rf"no '{name}' \(used at old\.py:2\)\. .*{words}"):
+        exec(compile(code, "old.py", "exec"), {})
+
+
+def test_help_shows_the_arguments_of_the_generation():
+    assert optimizers.RMSprop.__doc__.startswith("RMSprop(lr=0.001, rho=0.9, epsilon=None")
+    assert optimizers23.SGD.__doc__.startswith("SGD(learning_rate=0.01, momentum=0.0")
 
 
 def test_backends_list_what_they_support():

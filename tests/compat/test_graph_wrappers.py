@@ -556,3 +556,47 @@ def test_decay_does_not_run_ahead_of_a_counter_that_the_function_leaves_alone():
 )
 def test_clip_takes_none_for_no_bound(bounds, expected):
     assert K.eval(K.clip(K.variable([-1.0, 2.0]), *bounds)).tolist() == expected
+
+
+class Foreign:
+    """A tensor of another framework that holds numbers."""
+
+    __module__ = "torch"
+
+    def __array__(self, *_, **__):
+        return np.array([1.0, 2.0], np.float32)
+
+
+def test_finished_gradients_may_be_tensors_of_any_framework():
+    found = []
+    for gradient in (Foreign(), np.array([1.0, 2.0]), [1.0, 2.0]):
+        w = K.variable([1.0, 1.0])
+        updates = optimizers.RMSprop().get_updates(params=[w], grads=[gradient])
+        K.function([], [], updates)([])
+        found.append(K.get_value(w).tolist())
+    assert found[0] == found[1] == found[2] != [1.0, 1.0]
+
+
+# lr=1e-9, the loss sum(w * w) from (1, 2, -3): the last of three steps, epsilon as each had it.
+# Recorded with Keras 1.2.2 (also on Theano), 2.0.8 and 2.2.4 on TensorFlow.
+OUTSIDE = {
+    ("keras1", 1.5): [0.5119999647140503, 1.0239999294281006, -1.5360000133514404],
+    ("keras1", -2.0): [0.800000011920929, 1.600000023841858, -2.4000000953674316],
+    ("keras20", 1.5): [0.5119999647140503, 1.0239999294281006, -1.5360000133514404],
+    ("keras20", -2.0): [0.800000011920929, 1.600000023841858, -2.4000000953674316],
+    ("keras22", 1.5): [0.9411920309066772, 1.8823840618133545, -2.823575973510742],
+    ("keras22", -2.0): [0.9800000190734863, 1.9600000381469727, -2.940000057220459],
+}
+
+
+@pytest.mark.parametrize(("module", "rho"), OUTSIDE)
+@pytest.mark.parametrize("sliced", [False, True], ids=["fused", "as expressions"])
+def test_rho_beyond_one_and_below_zero_counts_negative_velocities_as_zero(module, rho, sliced):
+    generation = importlib.import_module(f"fastrms.compat.{module}.optimizers")
+    w = K.variable([1.0, 2.0, -3.0])
+    optimizer = generation.RMSprop(lr=1e-9, rho=rho)
+    updates = optimizer.get_updates([w], [], K.sum(K.square(w)))
+    f = K.function([], [], [tuple(u) for u in updates] if sliced else updates)
+    for _ in range(3):
+        f([])
+    assert K.get_value(w).tolist() == OUTSIDE[module, rho]
