@@ -72,7 +72,8 @@ class Stream:
     """The numbers of one random operation: each call goes on where TensorFlow's would."""
 
     def __init__(self, seed: int) -> None:
-        self.seed, self.position = int(seed), 0
+        # tensorflow python/framework/random_seed.py, _truncate_seed
+        self.seed, self.position = int(seed) % (2**31 - 1), 0
 
     def uniform(self, size: int) -> Floats:
         """Return the next `size` numbers in [0, 1)."""

@@ -112,6 +112,9 @@ class ReferencePlan:
     ) -> None:
         self.shop, self.phases, self.present, self.counter = shop, phases, present, counter
         self.attention = np.zeros(0, np.uint64)
+        self._items: dict[int, list[Item]] = {}
+        for item in (item for items in phases for item in items):
+            self._items.setdefault(item.index, []).append(item)
 
     def look(self, gradients: list[Any], given: list[Any] | None) -> int:
         """Send every array the slow way: nothing here is compiled."""
@@ -119,10 +122,8 @@ class ReferencePlan:
 
     def put(self, index: int, gradient: Any) -> None:
         """Set the gradient of a variable, flat elements or rows."""
-        for items in self.phases:
-            for item in items:
-                if item.index == index:
-                    item.arrays["gradient"] = gradient
+        for item in self._items.get(index, ()):
+            item.arrays["gradient"] = gradient
 
     def run(self) -> None:
         """Carry out the step phase by phase; a phase is computed before it is written."""

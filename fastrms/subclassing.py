@@ -184,8 +184,8 @@ class UserPlan(ReferencePlan):
         if isinstance(gradient, Rows | Scattered):
             raise GradientError(
                 f"the gradient of variable {self.shop.variables.label(index)} is IndexedSlices, "
-                "which a subclass's update_step does not get; give a dense gradient. Nothing was "
-                "changed."
+                "which only RMSprop's own update takes, no update step of another class; give a "
+                "dense gradient. Nothing was changed."
             )
         # From a GPU it is copied here: an update step is written for NumPy.
         super().put(index, np.asarray(flat(gradient)))

@@ -7,6 +7,8 @@ import numpy as np
 
 from .weights import array_of
 
+__all__ = ["batch_get_value", "batch_set_value", "get_value", "set_value"]
+
 
 def get_value(x: Any) -> Any:
     """Return the value of a weight or variable, a copy; a number is returned as it is."""

@@ -1,7 +1,6 @@
 """What both families of tf.keras optimizers share: arguments, variables, state, steps."""
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -9,16 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastrms
+from fastrms import constraints
 from fastrms.arguments import settle
-from fastrms.errors import ArgumentError, GradientError, VariableError
+from fastrms.errors import ArgumentError
 from fastrms.schedules import deserialize
-from fastrms.sparse import IndexedSlices
-from fastrms.variables import describe
 
 from .pairs import Pairs
 from .state import State
-from .stepping import all_or_nothing, transplanted
-from .weights import Weight, array_of, name_of, number_of
+from .weights import Weight, array_of, number_of
 
 Array = NDArray[Any]
 Own = TypeVar("Own", bound="Base")
@@ -28,8 +25,14 @@ class Base(State):
     """An optimizer of tf.keras over `fastrms`; its row says what it takes, keeps and reports."""
 
     ORDER: ClassVar[tuple[str, ...]] = ()
+    HOOK: ClassVar[Callable[..., Any] | None] = None  # what classes of one's own override
     FIXED: ClassVar[tuple[str, ...]] = ("momentum", "centered", "use_ema", "amsgrad")
     EXTRA: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.HOOK is not None:
+            cls.WRITES_UPDATE |= getattr(cls, cls.HOOK.__name__) is not cls.HOOK
 
     def _start(self, *args: Any, **kwargs: Any) -> None:
         """Bind the constructor's arguments in the old order and make the core."""
@@ -46,6 +49,11 @@ class Base(State):
                 "pass each once."
             )
         every = {**given, **kwargs}
+        if "jit_compile" in every and "jit_compile" not in self.EXTRA:
+            raise ArgumentError(
+                f"{type(self).__name__} has no argument 'jit_compile' (received "
+                f"{every['jit_compile']!r}): the classes of tf.keras 2.11 have it. Leave it out."
+            )
         arguments = {k: number_of(v) for k, v in every.items() if k not in self.EXTRA}
         if "lr" in arguments and self.ROW.arguments["lr"].effect == "used":
             arguments.pop("learning_rate", None)  # keras 2.10.0 rmsprop.py:141: lr wins
@@ -54,53 +62,39 @@ class Base(State):
 
     # Steps.
 
-    @contextlib.contextmanager
-    def _stepping(self, variables: Iterable[Any]) -> Iterator[None]:
-        """Undo a step that fails: its slots, and with code of others everything it wrote."""
-        given = list(variables)
-        guarded = self.WRITES_UPDATE or any(getattr(v, "constraint", None) for v in given)
-        kept = {**self.__dict__, "_views": dict(self._views), "_added": list(self._added)}
-        try:
-            with all_or_nothing(self._core, [array_of(v) for v in given] if guarded else []):
-                yield
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(kept)
-            raise
-
     def _take(self, pairs: Pairs) -> None:
         """Make one step with gradients and variables that are known by now."""
         if self._pending is not None:
             self.set_weights(self._pending)
         if self._shared is not None:
             self._inner.iterations = int(array_of(self._shared))
+        self._constrain([variable for _, variable in pairs])
         gradients = [g.numpy() if isinstance(g, Weight) else g for g, _ in pairs]
-        if self.WRITES_UPDATE and any(isinstance(g, IndexedSlices) for g in gradients):
-            raise GradientError(
-                f"{type(self).__name__} takes no gradients of rows here, RMSprop does; valid: "
-                "arrays of the variables' shapes. Add the rows up into one. Nothing was changed."
-            )
         self._inner.apply(gradients, [array_of(variable) for _, variable in pairs])
-        if self.ROW.constraints == "after update":
-            for _, variable in pairs:
-                self._constrain(variable)
         if self._shared is not None:
             self._shared.assign(self._inner.iterations)
 
-    @staticmethod
-    def _constrain(variable: Any) -> None:
-        """Replace a variable by what its constraint makes of it."""
-        constraint = getattr(variable, "constraint", None)
-        if constraint is None:
-            return
-        array = array_of(variable)
-        fresh = np.asarray(constraint(variable))
-        if fresh.shape != array.shape or fresh.dtype.kind != "f":
-            raise VariableError(
-                f"the constraint of {name_of(variable, 0)!r} returned {describe(fresh)}; expected "
-                f"floats of shape {array.shape}. The step was undone."
-            )
-        array[...] = fresh
+    def _constrain(self, variables: list[Any]) -> None:
+        """Tell the core which variables have a constraint now; it gets the variable, as there."""
+        stepper = self._core.stepper
+        assert stepper is not None
+        held = {self._index(v): v for v in variables if getattr(v, "constraint", None) is not None}
+        if held or stepper.constraints:
+            found = {index: partial(_constrained, variable) for index, variable in held.items()}
+            stepper.variables.constraints = found
+            stepper.constraints = constraints.acting(stepper.row, stepper.variables)
+
+    def _slots(self) -> tuple[tuple[str, ...], ...]:
+        """Return the slots of an update written out here, in the groups in which they are made."""
+        return ()
+
+    def _rule(self, gradient: Array, variable: Any) -> None:
+        """Update one variable in place, by a rule that is written out here."""
+        raise NotImplementedError(
+            f"{type(self).__name__} does not say how a variable is updated; valid: a class that "
+            "overrides _resource_apply_dense(grad, var, apply_state=None) if it is of tf.keras 2.0 "
+            "to 2.10, update_step(gradient, variable) if it is of a later one."
+        )
 
     # Hyperparameters and configuration.
 
@@ -128,7 +122,7 @@ class Base(State):
         vars(settings).update({k: v for k, v in fresh.items() if k in used})
         try:
             if old is not None:
-                core.stepper = transplanted(old, self._make(old.variables))
+                core.stepper = self._make(old, old.variables)
         except BaseException:  # a number that the variables' dtype cannot hold
             vars(settings).update(used)
             raise
@@ -171,10 +165,11 @@ class Base(State):
             arguments["learning_rate"] = deserialize(rate, custom_objects)
         return cls(**arguments)
 
-    # Gradients.
-
     def _differentiated(self, loss: Any, var_list: Any, tape: Any) -> Pairs:
         """Return pairs of gradient and variable for a callable loss."""
-        from .gradients import gradients_of
+        return self._inner.compute_gradients(loss, var_list, tape)
 
-        return gradients_of(loss, var_list, tape)
+
+def _constrained(variable: Any, _: Array) -> Array:
+    """Return what a variable's constraint makes of it."""
+    return np.asarray(variable.constraint(variable))

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from . import late, modern, rows
 from .late import OLD_TAIL
 from .rows import ADAM, RMSPROP, SGD_ORDER
-from .rules import OnKernels
+from .rules import DescendsGradient, OnKernels
 
 
 class Optimizer(late.Optimizer):
@@ -28,16 +28,12 @@ class RMSprop(OnKernels, Optimizer):
     ORDER = (*RMSPROP, *OLD_TAIL, "name")
 
 
-class SGD(modern.SGD, Optimizer):
+class SGD(DescendsGradient, Optimizer):
     """SGD of `optimizers.experimental` of tf.keras 2.10."""
 
     ROW = rows.EXPERIMENTAL_SGD
     ORDER = (*SGD_ORDER, "amsgrad", *OLD_TAIL, "name")
-    BUILDS_ALL = RETURNS_COUNT = False
-    FIXED = ("momentum", "use_ema")
-
-    def _keeps_momentum(self) -> bool:
-        return bool(self._core.settings.momentum)
+    SLOT = "m"
 
 
 class Adam(modern.Adam, Optimizer):

@@ -1,10 +1,8 @@
 """The optimizers of tf.keras 2.11 to 2.15, and `optimizers.experimental` of 2.10."""
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.errors import ArgumentError
@@ -96,6 +94,10 @@ class Optimizer(Base):
             stepper.create_slots(list(range(len(variables))))
             _ = self.weights  # named now, where they were created
             self._index_dict = {self._var_key(v): self._index(v) for v in variables}
+            for group in self._slots():
+                for variable in variables:
+                    for slot in group:
+                        self.add_variable_from_reference(variable, slot)
 
     def _var_key(self, variable: Any) -> int:
         """Return what identifies a variable in `_index_dict`."""
@@ -105,28 +107,14 @@ class Optimizer(Base):
         self, model_variable: Any, variable_name: str, shape: Any = None, initial_value: Any = None
     ) -> Weight:
         """Return a new weight in the shape and dtype of a variable."""
-        array = array_of(model_variable)
-        if shape is not None and tuple(shape) != array.shape:
-            raise ArgumentError(
-                f"shape={shape!r} of {variable_name!r} is not the variable's {array.shape}; such "
-                "weights have their variables' shapes here. Use add_variable for others."
-            )
-        initial = None if initial_value is None else np.asarray(initial_value)
-        return self._slot(variable_name, self._index(model_variable), initial)
+        return self._slot_of(model_variable, variable_name, shape, initial_value)
 
     def add_variable(
         self, shape: Any, dtype: Any = None, initializer: Any = "zeros", name: str | None = None
     ) -> Weight:
         """Return a new weight of any shape."""
-        made = {"zeros": np.zeros, "ones": np.ones}.get(initializer, initializer)
-        if not callable(made):
-            raise ArgumentError(
-                f"initializer={initializer!r} is not valid; valid: 'zeros', 'ones', or a callable "
-                "from shape and dtype to an array."
-            )
-        array = np.asarray(made(shape or (), dtype or "float32"))
-        self._added.append(Weight(name or "variable", partial(np.asarray, array)))
-        return self._added[-1]
+        self._inner.add_variable(shape or (), initializer, dtype, name=name)
+        return self.weights[-1]
 
     # Steps.
 
@@ -168,7 +156,7 @@ class Optimizer(Base):
         pairs = filtered(every)
         if pairs:
             known = every if self.BUILDS_ALL else pairs
-            with self._stepping([variable for _, variable in known]):
+            with self._undone_on_error():
                 if self._core.stepper is None:
                     self._scope = f"{name or self.name or 'optimizer'}/"
                     self.build([variable for _, variable in known])
@@ -178,12 +166,14 @@ class Optimizer(Base):
                 self._take(pairs)
         return self.iterations if self.RETURNS_COUNT else None
 
-    def _updated(self, index: int, gradient: Array) -> None:
-        self.update_step(gradient, self._variable(index))
+    def _updated(self, gradient: Array, variable: Any, rate: Any) -> None:
+        self.update_step(gradient, variable)
 
     def update_step(self, gradient: Any, variable: Any) -> Any:
         """Update one variable; for a class of one's own to override."""
-        raise NotImplementedError(f"{type(self).__name__} has no update_step(gradient, variable).")
+        self._rule(gradient, variable)
+
+    HOOK = update_step
 
     def minimize(self, loss: Any, var_list: Any, tape: Any = None) -> Any:
         """Take one step down a loss, a callable without arguments; needs the extra autodiff."""

@@ -44,14 +44,6 @@ class SGD(DescendsGradient, OptimizerV2):
     HYPERS = ("learning_rate", "decay", "momentum")
     ORDER = (*SGD_ORDER, "name")
 
-    def _create_slots(self, var_list: list[Any]) -> None:
-        if self._core.settings.momentum:
-            for variable in var_list:
-                self.add_slot(variable, "momentum")
-
-    def _resource_apply_dense(self, grad: Any, handle: Any, apply_state: Any = None) -> None:
-        self._descend(grad, handle)
-
 
 class Adam(AdaptsMoments, OptimizerV2):
     """Adam of tf.keras 2.0 to 2.10."""
@@ -60,13 +52,8 @@ class Adam(AdaptsMoments, OptimizerV2):
     HYPERS = ("learning_rate", "decay", "beta_1", "beta_2")
     ORDER = (*ADAM, "name")
 
-    def _create_slots(self, var_list: list[Any]) -> None:
-        for slot in ("m", "v", "vhat") if self.amsgrad else ("m", "v"):
-            for variable in var_list:
-                self.add_slot(variable, slot)
-
-    def _resource_apply_dense(self, grad: Any, handle: Any, apply_state: Any = None) -> None:
-        self._adapt(grad, handle)
+    def _slots(self) -> tuple[tuple[str, ...], ...]:
+        return (("m",), ("v",), ("vhat",)) if self.amsgrad else (("m",), ("v",))
 
     def set_weights(self, weights: Iterable[Any]) -> None:
         """Replace the weights; the third moments that Keras 2.3 always wrote may be among them."""

@@ -1,6 +1,6 @@
 """The classes of tf.keras 2.11 to 2.15: a row, an order of arguments and a rule each."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from . import rows
 from .late import TAIL, Optimizer
@@ -42,44 +42,15 @@ class SGD(DescendsGradient, Optimizer):
     SLOT = "m"
     FIXED: ClassVar[tuple[str, ...]] = ("use_ema",)
 
-    def build(self, var_list: Any) -> None:
-        """Create the momentum of all variables."""
-        variables = list(var_list)
-        super().build(variables)
-        if self._built:
-            return
-        self._built = True
-        for variable in variables if self._keeps_momentum() else ():
-            self.add_variable_from_reference(variable, "m")
-
-    def _keeps_momentum(self) -> bool:
-        """Tell whether there is a momentum slot."""
-        return True
-
-    def update_step(self, gradient: Any, variable: Any) -> None:
-        """Update one variable in place."""
-        self._descend(gradient, variable)
+    def _slots(self) -> tuple[tuple[str, ...], ...]:
+        return (("m",),)
 
 
 class Adam(AdaptsMoments, Optimizer):
-    """Adam of tf.keras 2.11 to 2.15."""
+    """Adam of tf.keras 2.11 to 2.15, which makes a variable's two moments together."""
 
     ROW = rows.adam(rows.LATE)
     ORDER: ClassVar[tuple[str, ...]] = (*ADAM, *TAIL, "name")
 
-    def build(self, var_list: Any) -> None:
-        """Create the moments of all variables."""
-        variables = list(var_list)
-        super().build(variables)
-        if self._built:
-            return
-        self._built = True
-        for variable in variables:
-            self.add_variable_from_reference(variable, "m")
-            self.add_variable_from_reference(variable, "v")
-        for variable in variables if self.amsgrad else ():
-            self.add_variable_from_reference(variable, "vhat")
-
-    def update_step(self, gradient: Any, variable: Any) -> None:
-        """Update one variable in place."""
-        self._adapt(gradient, variable)
+    def _slots(self) -> tuple[tuple[str, ...], ...]:
+        return (("m", "v"), ("vhat",)) if self.amsgrad else (("m", "v"),)

@@ -2,11 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from fastrms.dialects import DIALECTS, Argument, Dialect
-from fastrms.rates import written
-from fastrms.schedules import LearningRateSchedule
 
 _OWN = ("rho", "momentum", "epsilon", "centered")
 _SHARE = Argument(default=0.0, low=0.0, high=1.0, note="momentum lies between 0 and 1")
@@ -94,14 +91,3 @@ _SGD_2_10 = sgd(EXPERIMENTAL, "m")
 # It stands in the signature without a use (keras 2.10.0 optimizer_experimental/sgd.py:98).
 _UNUSED = Argument(none="off", effect="ignored", note="SGD never used it")
 EXPERIMENTAL_SGD = replace(_SGD_2_10, arguments={**_SGD_2_10.arguments, "amsgrad": _UNUSED})
-
-
-def serialized_schedule(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:
-    """Return a schedule as a dictionary with ``class_name`` and ``config``, as tf.keras wrote it.
-
-    Parameters
-    ----------
-    learning_rate_schedule : LearningRateSchedule
-        With a `get_config`.
-    """
-    return written(V2, learning_rate_schedule)

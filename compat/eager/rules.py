@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .base import Base
-from .weights import Weight
+from .weights import array_of
 
 Array = NDArray[Any]
 
@@ -26,18 +26,26 @@ class OnKernels(Base):
 
     WRITES_UPDATE: ClassVar[bool] = False
 
+    def _rule(self, gradient: Array, variable: Any) -> None:
+        """Update one variable in place, for a class that adds something around it."""
+        array = array_of(variable)
+        self._inner.update_step(gradient, array, self._rate(array.dtype))
+
 
 class DescendsGradient(Base):
     """An optimizer whose update is SGD's, with momentum where it has the slot."""
 
     SLOT: ClassVar[str] = "momentum"
 
-    def _descend(self, gradient: Array, variable: Weight) -> None:
+    def _slots(self) -> tuple[tuple[str, ...], ...]:
+        return ((self.SLOT,),) if self._core.settings.momentum else ()
+
+    def _rule(self, gradient: Array, variable: Any) -> None:
         """Update one variable in place."""
-        array, step = variable.live, self._rate(variable.dtype) * gradient
-        stepper, settings = self._core.stepper, self._core.settings
+        array, settings = array_of(variable), self._core.settings
+        step = self._rate(array.dtype) * gradient
+        stepper, index = self._core.stepper, self._index(variable)
         assert stepper is not None
-        index = self._index(variable)
         if (self.SLOT, index) not in stepper.state.slots:
             array -= step
             return
@@ -50,24 +58,23 @@ class DescendsGradient(Base):
 class AdaptsMoments(Base):
     """An optimizer whose update is Adam's."""
 
-    def _adapt(self, gradient: Array, variable: Weight) -> None:
+    def _rule(self, gradient: Array, variable: Any) -> None:
         """Update one variable in place."""
-        array, dtype = variable.live, variable.dtype
-        stepper, held = self._core.stepper, self._core.settings
+        array, held = array_of(variable), vars(self._core.settings)
+        stepper, index, dtype = self._core.stepper, self._index(variable), array.dtype
         assert stepper is not None
-        index = self._index(variable)
         first, second = (stepper.state.shaped(name, index) for name in ("m", "v"))
-        beta_1, beta_2 = (_cast(vars(held)[name], dtype) for name in ("beta_1", "beta_2"))
-        rest_1, rest_2 = (self._rest(vars(held)[name], dtype) for name in ("beta_1", "beta_2"))
+        beta_1, beta_2 = (_cast(held[name], dtype) for name in ("beta_1", "beta_2"))
+        rest_1, rest_2 = (self._rest(held[name], dtype) for name in ("beta_1", "beta_2"))
         time, one = dtype.type(stepper.iterations + 1), dtype.type(1)
         correction = np.sqrt(one - beta_2**time)
         rate = self._rate(dtype) * correction / (one - beta_1**time)
         first += (gradient - first) * rest_1
         second += (gradient * gradient - second) * rest_2
-        if vars(held)["amsgrad"]:
+        if held["amsgrad"]:
             largest = stepper.state.shaped("vhat", index)
             second = np.maximum(largest, second, out=largest)
-        array -= (first * rate) / (np.sqrt(second) + dtype.type(held.epsilon))
+        array -= (first * rate) / (np.sqrt(second) + dtype.type(held["epsilon"]))
 
     def _rest(self, beta: float, dtype: np.dtype[Any]) -> Any:
         """Return 1 - beta as the system rounds it."""

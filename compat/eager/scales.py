@@ -1,4 +1,4 @@
-"""What a loss scale may be, and how earlier versions wrote one down."""
+"""How earlier versions wrote a loss scale down, and what one does to gradients."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,29 +7,6 @@ import numpy as np
 
 from fastrms.errors import ArgumentError
 from fastrms.sparse import IndexedSlices
-
-from .weights import number_of
-
-_INITIAL, _GROWTH = 2.0**15, 2000
-
-
-def checked_scale(dynamic: Any, scale: Any, growth: Any) -> tuple[float, int | None]:
-    """Return the initial scale and the growth steps, or raise."""
-    if not isinstance(dynamic, bool):
-        raise ArgumentError(f"dynamic={dynamic!r} is not valid; valid: True or False.")
-    if not dynamic and (scale is None or growth is not None):
-        raise ArgumentError(
-            f"with dynamic=False, initial_scale is needed (received {scale!r}) and "
-            f"dynamic_growth_steps must be None (received {growth!r})."
-        )
-    first = _INITIAL if scale is None else number_of(scale)
-    steps = _GROWTH if dynamic and growth is None else number_of(growth)
-    number = isinstance(first, int | float) and not isinstance(first, bool)
-    if not number or not np.isfinite(first) or first <= 0:
-        raise ArgumentError(f"initial_scale={scale!r} is not valid; valid: a positive number.")
-    if dynamic and (not isinstance(steps, int) or steps < 1):
-        raise ArgumentError(f"dynamic_growth_steps={growth!r} is not valid; valid: an int >= 1.")
-    return (first if dynamic else float(first)), steps
 
 
 def from_older(given: dict[str, Any]) -> dict[str, Any]:

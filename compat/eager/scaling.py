@@ -5,10 +5,11 @@ Source: keras 2.10.0 mixed_precision/loss_scale_optimizer.py.
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+import fastrms
 from fastrms.errors import ArgumentError
 
 from . import modern
@@ -16,9 +17,9 @@ from .base import Base
 from .late import Optimizer
 from .pairs import Pairs, filtered, ignored
 from .registry import deserialized, serialized
-from .scales import checked_scale, from_older, is_finite, times
+from .scales import from_older, is_finite, times
 from .v2 import OptimizerV2
-from .weights import Weight
+from .weights import Weight, number_of
 
 
 class Scale(Weight):
@@ -27,6 +28,21 @@ class Scale(Weight):
     def __call__(self) -> Any:
         """Return the number."""
         return self.numpy()
+
+
+_SCALE = ("dynamic", "initial_scale", "dynamic_growth_steps")
+_INNER = (
+    *("iterations", "weights", "variables", "get_weights", "set_weights", "name", "build"),
+    *("get_slot_names", "get_slot", "add_slot", "_create_all_weights", "_inner"),
+    *("exclude_from_weight_decay", "finalize_variable_values"),
+)
+
+
+def _refuse(value: Any) -> None:
+    """Say that the scale is not assigned to."""
+    raise ArgumentError(
+        f"loss_scale cannot be set to {value!r}; the steps set it. Pass initial_scale=."
+    )
 
 
 class LossScaleOptimizer(Base):
@@ -57,6 +73,8 @@ class LossScaleOptimizer(Base):
     array([0.5, 0. ], dtype=float32)
     """
 
+    DIALECT: ClassVar[str]
+
     def __new__(cls, inner_optimizer: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Choose the family by the inner optimizer."""
         wanted = cls
@@ -72,35 +90,33 @@ class LossScaleOptimizer(Base):
         dynamic_growth_steps: int | None = None,
     ) -> None:
         _require_inner(inner_optimizer)
-        scale, growth = checked_scale(dynamic, initial_scale, dynamic_growth_steps)
-        # Not by setattr, which reaches the inner optimizer.
-        self.__dict__.update(
-            inner_optimizer=inner_optimizer,
-            dynamic=dynamic,
-            initial_scale=scale,
-            dynamic_growth_steps=growth,
-            _state={"scale": np.float32(scale), "counter": np.int64(0)},
-            _told=set(),
+        if not dynamic and (initial_scale is None or dynamic_growth_steps is not None):
+            raise ArgumentError(
+                f"with dynamic=False, initial_scale is needed (received {initial_scale!r}) and "
+                f"dynamic_growth_steps must be None (received {dynamic_growth_steps!r})."
+            )
+        first = 2.0**15 if initial_scale is None else number_of(initial_scale)
+        steps = 2000 if dynamic_growth_steps is None else number_of(dynamic_growth_steps)
+        # The core's scale and its rules; here the gradients are unscaled before the step.
+        scale = fastrms.LossScaleOptimizer(
+            fastrms.RMSprop(dialect=self.DIALECT), first, steps, dynamic=dynamic
         )
+        # Not by setattr, which reaches the inner optimizer.
+        self.__dict__.update(inner_optimizer=inner_optimizer, _scale=scale, _told=set())
         inner_optimizer.__dict__["_is_wrapped"] = True
 
     @property
     def loss_scale(self) -> "Scale":
         """The scale now, a float32 number."""
-        return Scale("loss_scale", partial(self._state.__getitem__, "scale"), self._refuse)
-
-    def _refuse(self, value: Any) -> None:
-        """Say that the scale is not assigned to."""
-        raise ArgumentError(
-            f"loss_scale cannot be set to {value!r}; the steps set it. Pass initial_scale=."
-        )
+        return Scale("loss_scale", partial(self._scale._own.__getitem__, "dynamic_scale"), _refuse)
 
     @property
     def dynamic_counter(self) -> Weight | None:
         """How many finite steps were made since the scale changed; None without `dynamic`."""
-        read = partial(self._state.__getitem__, "counter")
-        write = partial(self._state.__setitem__, "counter")
-        return Weight("good_steps:0", read, write) if self.dynamic else None
+        own = self._scale._own
+        write = partial(own.__setitem__, "step_counter")
+        counter = Weight("good_steps:0", lambda: np.int64(own["step_counter"]), write)
+        return counter if self.dynamic else None
 
     def get_scaled_loss(self, loss: Any) -> Any:
         """Return a loss, or a callable that gives one, times the scale."""
@@ -111,12 +127,12 @@ class LossScaleOptimizer(Base):
 
     def _scaled(self, loss: Any) -> Any:
         """Return a loss times the scale in the loss's dtype."""
-        return loss * getattr(loss, "dtype", np.dtype(np.float32)).type(self._state["scale"])
+        return loss * getattr(loss, "dtype", np.dtype(np.float32)).type(self._scale.dynamic_scale)
 
     def get_unscaled_gradients(self, grads: Any) -> list[Any]:
         """Return gradients divided by the scale, as products with its reciprocal; None stays."""
         self._told.add("gradients")
-        reciprocal = np.float32(1) / self._state["scale"]
+        reciprocal = np.float32(1) / np.float32(self._scale.dynamic_scale)
         with np.errstate(all="ignore"):
             return [g if g is None else times(g, reciprocal) for g in grads]
 
@@ -142,21 +158,8 @@ class LossScaleOptimizer(Base):
             self.inner_optimizer.iterations.assign_add(1)
             result = self.iterations
         if self.dynamic:
-            self._adjust(finite)
+            self._scale._adapt(not finite)
         return result
-
-    def _adjust(self, finite: bool) -> None:
-        """Let the scale grow or shrink."""
-        state, rule = self._state, self.inner_optimizer.ROW.loss_scale
-        if not finite:
-            state["scale"] = np.float32(max(state["scale"] / np.float32(2), rule.floor))
-            state["counter"] = np.int64(0)
-        elif state["counter"] + 1 >= self.dynamic_growth_steps:
-            grown = state["scale"] * np.float32(2)
-            state["scale"] = grown if np.isfinite(grown) else state["scale"]
-            state["counter"] = np.int64(0)
-        else:
-            state["counter"] += 1
 
     def _tell(self) -> None:
         """Say once what was forgotten, as TensorFlow did."""
@@ -188,12 +191,8 @@ class LossScaleOptimizer(Base):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, the inner optimizer in serialized form."""
-        return {
-            "inner_optimizer": serialized(self.inner_optimizer),
-            "dynamic": self.dynamic,
-            "initial_scale": self.initial_scale,
-            "dynamic_growth_steps": self.dynamic_growth_steps,
-        }
+        about = {name: getattr(self._scale, name) for name in _SCALE}
+        return {"inner_optimizer": serialized(self.inner_optimizer), **about}
 
     @classmethod
     def from_config(
@@ -221,10 +220,10 @@ class LossScaleOptimizer(Base):
         setattr(self.inner_optimizer, name, value)
 
 
-def _delegated(name: str) -> Any:
-    """Return a property that reads the inner optimizer's."""
+def _delegated(owner: str, name: str) -> Any:
+    """Return a property that reads another object's, and sets the inner optimizer's."""
     return property(
-        lambda self: getattr(self.inner_optimizer, name),
+        lambda self: getattr(getattr(self, owner), name),
         lambda self, value: setattr(self.inner_optimizer, name, value),
     )
 
@@ -232,19 +231,20 @@ def _delegated(name: str) -> Any:
 class _OfV2(LossScaleOptimizer, OptimizerV2):
     """Loss scaling around a legacy optimizer."""
 
+    DIALECT = "tf-keras-v2"
+
 
 class _OfLate(LossScaleOptimizer, Optimizer):
     """Loss scaling around an optimizer of 2.11 or later."""
 
+    DIALECT = "tf-keras-2.11"
+
 
 for _kind, _name in ((_OfV2, "LossScaleOptimizer"), (_OfLate, "LossScaleOptimizerV3")):
     _kind.__name__ = _kind.__qualname__ = _name
-    for _part in (
-        *("iterations", "weights", "variables", "get_weights", "set_weights", "name", "build"),
-        *("get_slot_names", "get_slot", "add_slot", "_create_all_weights", "_inner"),
-        *("exclude_from_weight_decay", "finalize_variable_values"),
-    ):
-        setattr(_kind, _part, _delegated(_part))
+    for _owner, _parts in (("_scale", _SCALE), ("inner_optimizer", _INNER)):
+        for _part in _parts:
+            setattr(_kind, _part, _delegated(_owner, _part))
 
 
 def _restored(older: bool, state: dict[str, Any]) -> LossScaleOptimizer:

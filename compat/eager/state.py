@@ -1,6 +1,7 @@
 """The variables, slots and counter of an optimizer, as scripts read and set them."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, ClassVar
 
@@ -8,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastrms
+from fastrms import weights
 from fastrms.dialects import Dialect
-from fastrms.errors import StateError
+from fastrms.errors import ArgumentError
 from fastrms.exclusion import undecayed
 from fastrms.stepper import Stepper
+from fastrms.subclassing import UserPlan
 from fastrms.variables import Variables, describe, require_apart, require_variable
-from fastrms.weights import Core, layout, replace
 
 from .pairs import CounterError, UnknownVariableError
-from .stepping import WrittenStepper, transplanted
 from .weights import Weight, array_of, name_of
 
 Array = NDArray[Any]
@@ -41,23 +42,49 @@ class State:
     def _hold(self) -> None:
         """Start without state."""
         self._views: dict[Any, Weight] = {}
-        self._added: list[Weight] = []
         self._pending: list[Any] | None = None
         self._shared: Any = None
         self._scope = ""
 
     @property
-    def _core(self) -> Core:
+    def _core(self) -> weights.Core:
         """The state behind this optimizer."""
         return self._inner._core
 
-    def _make(self, variables: Variables) -> Stepper:
-        """Return a stepper over variables, with the class's own update where it has one."""
+    def _make(self, old: Stepper | None, variables: Variables) -> Stepper:
+        """Return a stepper over variables, with the slots and counter of an old one."""
         core = self._core
-        spared = undecayed(core.excluded, variables)
-        if not self.WRITES_UPDATE:
-            return Stepper(core.row, core.settings, variables, spared)
-        return WrittenStepper(core.row, core.settings, variables, spared, self._updated)
+        fresh = Stepper(core.row, core.settings, variables, undecayed(core.excluded, variables))
+        self._hand_over(fresh)
+        if old is None:
+            fresh.calls = core.calls_before_build
+            return fresh
+        for name, index in old.state.slots:
+            fresh.state.create([name], [index])
+            fresh.state.shaped(name, index)[...] = old.state.shaped(name, index)
+        fresh.calls, fresh.last_rate = old.calls, old.last_rate
+        return fresh
+
+    def _hand_over(self, stepper: Stepper) -> None:
+        """Let a class that has an update of its own carry out a stepper's steps."""
+        if self.WRITES_UPDATE:
+            stepper.hand_over(partial(UserPlan, self._updated, self._core))
+
+    @contextlib.contextmanager
+    def _undone_on_error(self) -> Iterator[None]:
+        """Let a step that fails leave no variables, slots or names behind."""
+        core, stepper = self._core, self._core.stepper
+        known = set(stepper.state.slots) if stepper is not None else set()
+        kept, own = {**self.__dict__, "_views": dict(self._views)}, list(core.own)
+        try:
+            yield
+        except BaseException:
+            core.stepper, core.own[:] = stepper, own
+            if stepper is not None:
+                stepper.forget_slots(set(stepper.state.slots) - known)
+            self.__dict__.clear()
+            self.__dict__.update(kept)
+            raise
 
     def _cover(self, variables: Iterable[Any]) -> None:
         """Let the core know variables that it does not know yet, their slots to come."""
@@ -71,9 +98,7 @@ class State:
                 arrays.append(require_variable(array, repr(known[-1])))
         if old is None or len(arrays) > len(old.variables.arrays):
             require_apart(arrays, [repr(name) for name in known])
-            self._core.stepper = transplanted(old, self._make(Variables(arrays, known, True)))
-            if old is None:
-                self._core.stepper.calls = self._core.calls_before_build
+            self._core.stepper = self._make(old, Variables(arrays, known, True))
 
     def _index(self, variable: Any) -> int:
         """Return which variable one is; KeyError when it has not been seen, as there."""
@@ -88,10 +113,17 @@ class State:
             )
         return index
 
-    def _slot(self, slot: str, index: int, initial: Any = None) -> Weight:
-        """Return the slot of a variable, created if need be."""
-        stepper = self._core.stepper
+    def _slot_of(self, variable: Any, slot: str, shape: Any, initial: Any) -> Weight:
+        """Return the slot of a variable, created if need be with what an initializer gives."""
+        array, index, stepper = array_of(variable), self._index(variable), self._core.stepper
         assert stepper is not None
+        if shape is not None and tuple(shape) != array.shape:
+            raise ArgumentError(
+                f"shape={shape!r} of slot {slot!r} is not the variable's {array.shape}; slots have "
+                "their variables' shapes here. Leave shape out, or use add_variable of 2.11."
+            )
+        if callable(initial):
+            initial = initial(shape=array.shape, dtype=array.dtype)
         if (slot, index) not in stepper.state.slots:
             stepper.state.create([slot], [index])
             if initial is not None:
@@ -101,18 +133,22 @@ class State:
     def _view(self, slot: str, index: int) -> Weight:
         """Return a slot as a weight; the same one every time."""
         if (slot, index) not in self._views:
-            core = self._core
-            templates = core.row.weights.names
-            assert core.stepper is not None
-            name = self._scoped(templates["slot"]).format(
-                variable=core.stepper.variables.names[index],
-                slot=core.row.slot_names.get(slot, slot),
-            )
+            core, names = self._core, self._core.row.weights.names
+            if slot == weights.OWN:
+                name = core.own[index].name
+            else:
+                assert core.stepper is not None
+                name = self._scoped(names["slot"]).format(
+                    variable=core.stepper.variables.names[index],
+                    slot=core.row.slot_names.get(slot, slot),
+                )
             self._views[slot, index] = Weight(name, partial(self._array, slot, index))
         return self._views[slot, index]
 
     def _array(self, slot: str, index: int) -> Array:
         """Return a slot as it is now; the core may have moved it."""
+        if slot == weights.OWN:
+            return self._core.own[index]._array
         stepper = self._core.stepper
         assert stepper is not None
         return stepper.state.shaped(slot, index)
@@ -136,8 +172,7 @@ class State:
                 f"iterations cannot be replaced by {value!r} after the optimizer's weights exist; "
                 "set it before the first step, or use iterations.assign(number)."
             )
-        number = np.asarray(value if isinstance(value, int) else array_of(value)).item()
-        self._inner.iterations = int(number)
+        self._recount(value if isinstance(value, int) else array_of(value))
         self._shared = None if isinstance(value, int) else value
 
     def _count(self) -> Any:
@@ -145,8 +180,9 @@ class State:
         return np.dtype(self.ROW.weights.counter_dtype).type(self._inner.iterations)
 
     def _recount(self, value: Any) -> None:
-        """Set the counter."""
-        self._inner.iterations = int(value)
+        """Set the counter; the core refuses what is no whole number."""
+        number = np.asarray(value).item()
+        self._inner.iterations = int(number) if number == np.floor(number) else number
 
     def _counted(self) -> bool:
         """Tell whether the counter can no longer be replaced."""
@@ -156,8 +192,8 @@ class State:
     def weights(self) -> list[Weight]:
         """The optimizer's own variables in the order of `get_weights`."""
         scalar = {"iterations": self.iterations}
-        found = [scalar[n] if i is None else self._view(n, i) for n, i in layout(self._core)]
-        return [*found, *self._added]
+        parts = weights.layout(self._core)
+        return [scalar[name] if i is None else self._view(name, i) for name, i in parts]
 
     @property
     def variables(self) -> Callables:
@@ -170,12 +206,12 @@ class State:
             return [np.array(value) for value in self._pending]
         return [np.array(weight.live) for weight in self.weights]
 
-    def set_weights(self, weights: Iterable[Any]) -> None:
+    def set_weights(self, values: Iterable[Any]) -> None:
         """Replace the optimizer's own variables, all or nothing.
 
         Parameters
         ----------
-        weights : iterable of array_like
+        values : iterable of array_like
             As `get_weights` returned them. Before the slots exist they are kept, checked and set
             when the first step creates the slots.
 
@@ -184,32 +220,16 @@ class State:
         StateError
             The number or a shape does not fit. Nothing was changed.
         """
-        values = [np.asarray(value) for value in weights]
-        if self._core.stepper is None and len(values) > 1:
-            self._pending = values
+        fresh = [np.asarray(value) for value in values]
+        if self._core.stepper is None and len(fresh) > 1:
+            self._pending = fresh
             return
-        own = len(values) - len(self._added)
-        added = list(zip(self._added, values[own:], strict=True)) if own > 0 else []
-        if any(weight.shape != value.shape for weight, value in added):
-            shapes = [weight.shape for weight in self._added]
-            raise StateError(
-                f"the last weights must have the shapes {shapes}. Nothing was changed."
-            )
-        replace(self._core, values[:own] if self._added else values)
-        for weight, value in added:
-            weight.assign(value)
+        weights.replace(self._core, fresh)
         self._pending = None
 
-    def _updated(self, index: int, gradient: Array) -> None:
+    def _updated(self, gradient: Array, variable: Any, rate: Any) -> None:
         """Call the class's update of one variable."""
         raise NotImplementedError
-
-    def _variable(self, index: int) -> Weight:
-        """Return a variable for an update to read and assign to."""
-        stepper = self._core.stepper
-        assert stepper is not None
-        array = stepper.variables.arrays[index]
-        return Weight(stepper.variables.names[index], partial(np.asarray, array))
 
     def _rate(self, dtype: Any) -> Any:
         """Return this step's learning rate in a dtype, schedule and decay included."""
@@ -218,29 +238,17 @@ class State:
         return stepper.shop.numbers[np.dtype(dtype)].hyper.learning_rate
 
     def __getstate__(self) -> dict[str, Any]:
-        core, stepper = self._core, self._core.stepper
-        held: dict[str, Any] = {
-            "settings": dict(vars(core.settings)),
-            "calls": core.calls_before_build if stepper is None else stepper.calls,
-            "about": (core.name, core.excluded, stepper.last_rate if stepper else None),
-        }
-        if stepper is not None:
-            known, slots = stepper.variables, stepper.state.slots
-            held["variables"] = (known.arrays, known.names)
-            held["slots"] = {key: stepper.state.shaped(*key).copy() for key in slots}
-        return {**self.__dict__, "_inner": held}
+        core = self._core
+        # A step reads the constraints anew from its variables.
+        held = {**weights.pickled(core), "constraints": {}, "settings": vars(core.settings).copy()}
+        return {**self.__dict__, "_inner": {**held, "name": core.name}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         held = state["_inner"]
         self.__dict__.update(state, _inner=fastrms.RMSprop(dialect=self.ROW))
         core = self._core
         vars(core.settings).update(held["settings"])
-        core.name, core.excluded, rate = held["about"]
-        core.calls_before_build = held["calls"]
-        if "variables" in held:
-            arrays, known = held["variables"]
-            core.stepper = self._make(Variables(arrays, known, True))
-            for (name, index), value in held["slots"].items():
-                core.stepper.state.create([name], [index])
-                core.stepper.state.shaped(name, index)[...] = value
-            core.stepper.calls, core.stepper.last_rate = held["calls"], rate
+        core.name = held["name"]
+        weights.unpickle(core, held)
+        if core.stepper is not None:
+            self._hand_over(core.stepper)

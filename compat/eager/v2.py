@@ -12,7 +12,7 @@ from fastrms.sparse import IndexedSlices
 from . import rows
 from .hypers import Hypers
 from .pairs import Pairs, SparseConstraintError, Transform, UnknownVariableError, filtered
-from .weights import Weight, array_of, name_of
+from .weights import Weight, name_of
 
 Array = NDArray[Any]
 
@@ -66,6 +66,9 @@ class OptimizerV2(Hypers):
 
     def _create_slots(self, var_list: list[Any]) -> None:
         """Create the slots of some variables; for a class of one's own to override."""
+        for slot in (name for group in self._slots() for name in group):
+            for variable in var_list:
+                self.add_slot(variable, slot)
 
     def _create_all_weights(self, var_list: list[Any]) -> None:
         """Create the counter and the slots of some variables before their first step."""
@@ -88,12 +91,6 @@ class OptimizerV2(Hypers):
     ) -> Weight:
         """Return a new slot of a variable, or the one of that name."""
         self._cover([var])
-        array = array_of(var)
-        if shape is not None and tuple(shape) != array.shape:
-            raise ArgumentError(
-                f"shape={shape!r} of slot {slot_name!r} is not the variable's {array.shape}; slots "
-                "have their variables' shapes here. Leave shape out."
-            )
         known = {"zeros": 0, "ones": 1}
         if isinstance(initializer, str):
             if initializer not in known:
@@ -102,9 +99,7 @@ class OptimizerV2(Hypers):
                     "or a callable from shape and dtype to an array."
                 )
             initializer = known[initializer]
-        elif callable(initializer):
-            initializer = initializer(shape=array.shape, dtype=array.dtype)
-        return self._slot(self._ours(slot_name), self._index(var), initializer)
+        return self._slot_of(var, self._ours(slot_name), shape, initializer)
 
     def get_slot(self, var: Any, slot_name: str) -> Weight:
         """Return a slot of a variable; KeyError without it."""
@@ -167,10 +162,9 @@ class OptimizerV2(Hypers):
                     "which OptimizerV2 refuses together. Pass a gradient of the variable's shape, "
                     "or apply the constraint after the step. Nothing was changed."
                 )
-        variables = [variable for _, variable in pairs]
-        with self._stepping(variables):
+        with self._undone_on_error():
             self._scope = f"{self._core.name}/"
-            self._create_all_weights(variables)
+            self._create_all_weights([variable for _, variable in pairs])
             self._scope = ""
             if experimental_aggregate_gradients and self.gradient_aggregator is not None:
                 pairs = list(self.gradient_aggregator(pairs))
@@ -179,14 +173,14 @@ class OptimizerV2(Hypers):
             self._take(pairs)
         return self.iterations
 
-    def _updated(self, index: int, gradient: Array) -> None:
-        self._resource_apply_dense(gradient, self._variable(index), apply_state={})
+    def _updated(self, gradient: Array, variable: Any, rate: Any) -> None:
+        self._resource_apply_dense(gradient, variable, apply_state={})
 
-    def _resource_apply_dense(self, grad: Any, handle: Any, apply_state: Any) -> Any:
+    def _resource_apply_dense(self, grad: Any, handle: Any, apply_state: Any = None) -> Any:
         """Update one variable; for a class of one's own to override."""
-        raise NotImplementedError(
-            f"{type(self).__name__} has no _resource_apply_dense(grad, var, apply_state=None)."
-        )
+        self._rule(grad, handle)
+
+    HOOK = _resource_apply_dense
 
     def minimize(
         self, loss: Any, var_list: Any, grad_loss: Any = None, name: Any = None, tape: Any = None

@@ -170,7 +170,7 @@ def _finders(row: Generation, classes: Mapping[str, Any]) -> dict[str, Callable[
 
     def serialize(optimizer: Any) -> dict[str, Any]:
         """Return an optimizer's class name and configuration."""
-        if not hasattr(optimizer, "get_config"):
+        if isinstance(optimizer, type) or not hasattr(optimizer, "get_config"):
             raise ArgumentError(f"serialize received {optimizer!r:.80}; valid: an optimizer.")
         return {"class_name": type(optimizer).__name__, "config": optimizer.get_config()}
 
@@ -180,11 +180,12 @@ def _finders(row: Generation, classes: Mapping[str, Any]) -> dict[str, Callable[
             return deserialize({"class_name": identifier, "config": kwargs or {}})
         if isinstance(identifier, Mapping):
             return deserialize(identifier)
-        if hasattr(identifier, "get_updates"):
+        if hasattr(identifier, "get_updates") and not isinstance(identifier, type):
             return identifier
         raise ArgumentError(
             f"Could not interpret optimizer identifier: {identifier!r:.80}. Valid: one of "
-            f"{', '.join(sorted(known))}, a dictionary with class_name and config, an optimizer."
+            f"{', '.join(sorted(known))}, a dictionary with class_name and config, an optimizer "
+            "(made: RMSprop(), not RMSprop)."
         )
 
     found: dict[str, Callable[..., Any]] = {"get": get}

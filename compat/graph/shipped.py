@@ -32,6 +32,11 @@ def _real(kind: str, name: str, value: Any) -> Any:
     return value
 
 
+def _bare(value: Any) -> Any:
+    """Return a number for an array that holds only one, as the old system took it."""
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
 class Shipped(Optimizer):
     """What the three classes share: construction from the row, and the forms of `get_updates`."""
 
@@ -41,7 +46,7 @@ class Shipped(Optimizer):
     variables: ClassVar[tuple[str, ...]]  # the hyperparameters that are variables, in order
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        given = self._bound(args, kwargs)
+        given = {name: _bare(value) for name, value in self._bound(args, kwargs).items()}
         clips = {k: given.pop(k) for k in ("clipnorm", "clipvalue") if given.get(k) is not None}
         offset = given.pop("decay_offset", None)
         super().__init__(**clips)

@@ -1,6 +1,5 @@
 """Keras 2.1 and 2.2, without a framework: the same module names, the same numbers."""
 
-from ..nets.generations import KERAS_22
 from ..nets.surface import install
 
-MODULES = install(__name__, KERAS_22)
+MODULES = install(__name__)

@@ -99,6 +99,9 @@ class CallbackList:
     def __init__(
         self, callbacks: list[Any], model: Any, epochs: int, batch_size: int, verbose: int
     ) -> None:
+        wrong = [c for c in callbacks if not hasattr(c, "set_params") or isinstance(c, type)]
+        if wrong:
+            raise ValueError(f"callbacks has {wrong[0]!r:.60}; valid: a list of Callback objects.")
         self.history = History()
         self.callbacks, self.model = [*callbacks, self.history], model
         params = {"epochs": epochs, "nb_epoch": epochs, "batch_size": batch_size}

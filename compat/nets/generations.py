@@ -20,6 +20,7 @@ KERAS_1_WORDS: Mapping[str, Mapping[str, str]] = {
     "MaxNorm": {"m": "max_value"},
     "MinMaxNorm": {"low": "min_value", "high": "max_value"},
     "fit": {"nb_epoch": "epochs"},
+    "to_categorical": {"nb_classes": "num_classes"},
 }
 _DENSE_1 = "units kernel_initializer activation weights kernel_regularizer bias_regularizer"
 _DENSE_1 += " activity_regularizer kernel_constraint bias_constraint use_bias input_dim"
@@ -37,7 +38,10 @@ class Generation(NamedTuple):
     `constraints_apart`: constraints are given to `get_updates`, not kept on variables, and the
     weights of a net are given to it sorted by name.
     `metrics_as_asked`: a metric is reported under the name it was asked for by, not the function's.
-    `weight_names`: what a Dense layer appends to its name for its weights.
+    `weight_names`: what a Dense layer appends to its name for its weights. `bounds` and `deviation`
+    of RandomUniform and of RandomNormal and TruncatedNormal, where none are given.
+    `flat_categories`: `to_categorical` makes rows of float64 whatever the shape of the numbers;
+    later it keeps the shape, and gives float32 or what `dtype` asks for.
     """
 
     name: str
@@ -49,9 +53,13 @@ class Generation(NamedTuple):
     constraints_apart: bool = False
     metrics_as_asked: bool = False
     weight_names: tuple[str, str] = ("/kernel", "/bias")
+    bounds: tuple[float, float] = (-0.05, 0.05)
+    deviation: float = 0.05
+    flat_categories: bool = False
 
 
 # Source of the fields: initializations.py of 1.2.2; initializers.py of 2.0.8, 2.2.4 and 2.3.1;
+# utils/np_utils.py of each;
 # K.batch_flatten of 2.3.1, which draws `np.random.randint(1e4)` for the name of an operation.
 DEVIATION_WITHIN_TWO = 0.87962566103423978
 KERAS_1 = Generation(
@@ -60,8 +68,9 @@ KERAS_1 = Generation(
     plain_normals=True,
     constraints_apart=True,
     weight_names=("_W", "_b"),
+    flat_categories=True,
 )
-KERAS_20 = Generation("keras20")
+KERAS_20 = Generation("keras20", flat_categories=True)
 KERAS_22 = Generation("keras22", truncation=DEVIATION_WITHIN_TWO)
 KERAS_23 = Generation(
     "keras23",
@@ -70,6 +79,7 @@ KERAS_23 = Generation(
     layer_draws={"Flatten": 10_000},
     metrics_as_asked=True,
 )
-# These two share Keras 2's names; what their initialisers drew was not recorded.
-TF_CONTRIB = KERAS_20._replace(name="tf_contrib")
+# These two share Keras 2's names. Their initialisers, tensorflow 1.3.0 ops/init_ops.py and 1.13.2
+# keras/initializers.py, do not look at NumPy's generator; with a seed they draw as Keras 2's do.
+TF_CONTRIB = KERAS_20._replace(name="tf_contrib", bounds=(0.0, 1.0), deviation=1.0)
 TF_KERAS_V1 = KERAS_22._replace(name="tf_keras_v1")

@@ -9,6 +9,7 @@ from ..engine import backend as K  # noqa: N812 (the name scripts use)
 from ..engine.samplers import operation_seed
 from .generations import Generation
 from .naming import adapted
+from .pieces import getter
 
 _OPERATIONS = 10e6  # the bound of an operation's seed, in every generation
 
@@ -52,35 +53,31 @@ class Constant(Initializer):
         return np.full(shape, self.value, dtype or K.floatx())
 
 
-class Zeros(Initializer):
+class Zeros(Constant):
     """Zeros."""
 
+    value = 0
+
     def __init__(self) -> None:
         pass
 
-    def __call__(self, shape: Any, dtype: Any = None) -> Any:
-        """Return zeros."""
-        return np.zeros(shape, dtype or K.floatx())
 
-
-class Ones(Initializer):
+class Ones(Zeros):
     """Ones."""
 
-    def __init__(self) -> None:
-        pass
-
-    def __call__(self, shape: Any, dtype: Any = None) -> Any:
-        """Return ones."""
-        return np.ones(shape, dtype or K.floatx())
+    value = 1
 
 
 class RandomUniform(Initializer):
-    """Numbers between two bounds."""
+    """Numbers between two bounds, those of the generation by default."""
 
     def __init__(
-        self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None
+        self, minval: float | None = None, maxval: float | None = None, seed: int | None = None
     ) -> None:
-        self.minval, self.maxval, self.seed = minval, maxval, seed
+        low, high = self.generation.bounds
+        self.minval = low if minval is None else minval
+        self.maxval = high if maxval is None else maxval
+        self.seed = seed
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
         """Return new numbers."""
@@ -88,10 +85,13 @@ class RandomUniform(Initializer):
 
 
 class RandomNormal(Initializer):
-    """Normally distributed numbers."""
+    """Normally distributed numbers, of the generation's deviation by default."""
 
-    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
-        self.mean, self.stddev, self.seed = mean, stddev, seed
+    def __init__(
+        self, mean: float = 0.0, stddev: float | None = None, seed: int | None = None
+    ) -> None:
+        self.mean, self.seed = mean, seed
+        self.stddev = self.generation.deviation if stddev is None else stddev
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
         """Return new numbers."""
@@ -247,30 +247,5 @@ def keras_1() -> dict[str, Any]:
 def module(generation: Generation) -> dict[str, Any]:
     """Return the initialisers of a generation, with `get`."""
     found = keras_1() if generation.plain_normals else keras_2(generation)
-    return {**found, "get": getter(found)}
-
-
-def getter(found: dict[str, Any]) -> Callable[[Any], Any]:
-    """Return the function that finds an initialiser by name, dict, or takes it as it is."""
-
-    def get(identifier: Any) -> Any:
-        """Return an initialiser from a name, a `{"class_name", "config"}` or itself."""
-        config: dict[str, Any] = {}
-        if isinstance(identifier, dict):
-            config, identifier = identifier.get("config", {}), identifier["class_name"]
-        if not isinstance(identifier, str):
-            if callable(identifier):
-                return identifier
-            raise ValueError(f"initializer {identifier!r:.60} is not a name or a function.")
-        if identifier not in found or identifier == "get":
-            known = ", ".join(sorted(n for n in found if n != "get"))
-            raise ValueError(f"unknown initializer {identifier!r}; valid: {known}.")
-        made = found[identifier]
-        return made(**config) if isinstance(made, type) or _takes_seed(made) else made
-
-    return get
-
-
-def _takes_seed(function: Any) -> bool:
-    """Tell whether a function makes an initialiser (Keras 2) rather than a variable (Keras 1)."""
-    return bool(function.__code__.co_varnames[:1] == ("seed",))
+    # Keras 2's classes and functions of a seed make an initialiser, Keras 1's functions are one.
+    return {**found, "get": getter("initializer", found, makes=not generation.plain_normals)}

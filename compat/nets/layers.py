@@ -26,6 +26,8 @@ class Dense(Layer):
             f"Dense {self.name!r}", kernel_regularizer=kernel_regularizer,
             bias_regularizer=bias_regularizer, activity_regularizer=activity_regularizer,
         )  # fmt: skip
+        if isinstance(units, str) or units is None or int(units) != units or units < 1:
+            raise ValueError(f"Dense {self.name!r} received units={units!r}; valid: an int >= 1.")
         table = initializers.module(self.generation)
         limits = pieces.getter("constraint", pieces.constraints(self.generation), True)
         self.units, self.use_bias = int(units), use_bias

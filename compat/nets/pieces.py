@@ -207,14 +207,18 @@ def constraints(generation: Generation) -> dict[str, Any]:
     return found
 
 
+# What None asks for; of other kinds one is needed.
+_NOTHING: dict[str, Any] = {"activation": linear, "constraint": None, "loss": None}
+
+
 def getter(kind: str, found: dict[str, Any], makes: bool = False) -> Callable[[Any], Any]:
     """Return the function that finds a piece by name, or takes it as it is."""
 
     def get(identifier: Any) -> Any:
         """Return a piece from its name, from `{"class_name", "config"}`, or itself."""
         config: dict[str, Any] = {}
-        if identifier is None:
-            return linear if found is ACTIVATIONS else None
+        if identifier is None and kind in _NOTHING:
+            return _NOTHING[kind]
         if isinstance(identifier, dict) and makes:
             config, identifier = identifier.get("config", {}), identifier["class_name"]
         if isinstance(identifier, str) and identifier in found:

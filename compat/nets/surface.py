@@ -1,4 +1,4 @@
-"""The modules of a generation that build nets: `layers`, `models`, `losses`, `callbacks`, ..."""
+"""The modules of a generation: `backend`, `optimizers`, `layers`, `models`, `losses`, ..."""
 
 import sys
 import types
@@ -7,10 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.surface import install as install_backend
+from ..graph import classes, surfaces
+from ..graph import generations as optimizers
 from ..graph.calls import legacy_get_updates_support
-from . import callbacks, initializers, layers, models, pieces
+from . import callbacks, generations, initializers, layers, models, pieces
 from .generations import Generation
-from .naming import GRADIENTS, NotProvided, adapted
+from .naming import GRADIENTS, NotProvided, adapted, named
+
+# What a generation is: the rows of its nets, its optimizers and its backend, by its package.
+GENERATIONS = {
+    "keras1": (generations.KERAS_1, optimizers.KERAS_1, surfaces.KERAS_1),
+    "tf_contrib": (generations.TF_CONTRIB, optimizers.TF_CONTRIB, surfaces.KERAS_2),
+    "keras20": (generations.KERAS_20, optimizers.KERAS_2_0, surfaces.KERAS_2),
+    "keras22": (generations.KERAS_22, optimizers.KERAS_2_2, surfaces.KERAS_2),
+    "keras23": (generations.KERAS_23, optimizers.KERAS_2_3, surfaces.KERAS_2),
+    "tf_keras_v1": (generations.TF_KERAS_V1, optimizers.TF_KERAS_V1, surfaces.KERAS_2),
+}
 
 # Other paths of the same modules in old Keras.
 PATHS = {
@@ -26,17 +39,31 @@ PATHS = {
 ABSENT = ("applications", "datasets", "preprocessing", "regularizers")
 
 
-def to_categorical(y: Any, num_classes: int | None = None, nb_classes: int | None = None) -> Any:
-    """Return a row of zeros with a one at its class for each class number."""
-    numbers = np.asarray(y, dtype="int").reshape(-1)
-    count = num_classes or nb_classes or int(numbers.max()) + 1
-    if numbers.size and (numbers.min() < 0 or numbers.max() >= count):
-        raise ValueError(
-            f"class numbers run from {numbers.min()} to {numbers.max()}; valid: 0 to {count - 1}."
-        )
-    found = np.zeros((numbers.size, count))
-    found[np.arange(numbers.size), numbers] = 1
-    return found
+def one_hot(generation: Generation) -> Callable[..., Any]:
+    """Return `to_categorical` of a generation."""
+
+    def encoded(y: Any, num_classes: int | None = None, dtype: Any = None) -> Any:
+        if generation.flat_categories and dtype is not None:
+            raise TypeError(
+                f"to_categorical of {generation.name} has no dtype (received {dtype!r}), it gives "
+                "float64; leave it out and use .astype."
+            )
+        given = np.asarray(y, dtype="int")
+        count = num_classes or int(given.max(initial=0)) + 1
+        if given.size and (given.min() < 0 or given.max() >= count):
+            raise ValueError(
+                f"class numbers run from {given.min()} to {given.max()}; valid: 0 to {count - 1}."
+            )
+        if generation.flat_categories:
+            return np.eye(count)[given.reshape(-1)]
+        single = given.ndim > 1 and given.shape[-1] == 1
+        return np.eye(count, dtype=dtype or "float32")[given[..., 0] if single else given]
+
+    def to_categorical(*args: Any, **kwargs: Any) -> Any:
+        """Return zeros with a one at its class for each class number."""
+        return encoded(**named("to_categorical", encoded, generation, args, kwargs))
+
+    return to_categorical
 
 
 def normalize(x: Any, axis: int = -1, order: int = 2) -> Any:
@@ -71,39 +98,44 @@ def contents(generation: Generation) -> dict[str, dict[str, Any]]:
         "constraints": {**limits, "get": pieces.getter("constraint", limits, True)},
         "initializers": starts,
         "initializations": starts,
-        "utils": {"to_categorical": to_categorical, "normalize": normalize},
+        "utils": {"to_categorical": one_hot(generation), "normalize": normalize},
         "legacy": {"legacy_get_updates_support": legacy_get_updates_support},
         **{name: {} for name in ABSENT},
     }
 
 
-def absent(module: str, known: list[str]) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a module: a name it lacks is refused by that name."""
+def filled(names: dict[str, Any], given: dict[str, Any]) -> Callable[[str], Any]:
+    """Fill a module; return its `__getattr__`, which refuses a name it lacks by that name."""
+    names.update(given)
+    module, known = names["__name__"], ", ".join(sorted(n for n in given if n != "get"))
 
     def __getattr__(name: str) -> Any:  # noqa: N807
         if name.startswith("__"):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         raise NotProvided(
-            f"{module} does not provide {name!r}; provided: {', '.join(known) or 'none of it'}. "
-            f"{GRADIENTS}"
+            f"{module} does not provide {name!r}; provided: {known or 'none of it'}. {GRADIENTS}"
         )
 
     return __getattr__
 
 
-def install(package: str, generation: Generation) -> list[str]:
+def install(package: str) -> list[str]:
     """Make the modules of a generation importable under its package; return their names."""
+    nets, row, surface = GENERATIONS[package.rpartition(".")[2]]
     made: dict[str, types.ModuleType] = {}
-    for short, names in contents(generation).items():
-        for path in (short, *PATHS.get(short, ())):
-            full = f"{package}.{path}"
-            module = types.ModuleType(full, f"`{path}` of {generation.name}, without a framework.")
-            module.__path__ = []
-            vars(module).update(names)
-            vars(module)["__getattr__"] = absent(full, sorted(n for n in names if n != "get"))
-            made[path] = sys.modules[full] = module
-    for path, module in made.items():
+
+    def make(path: str, fill: Callable[..., Callable[[str], Any]], *about: Any) -> None:
+        full = f"{package}.{path}"
+        found = types.ModuleType(full, f"`{path}` of {row.name}, without a framework.")
+        found.__path__ = []
+        vars(found)["__getattr__"] = fill(vars(found), *about)
+        made[path] = sys.modules[full] = found
         above, _, last = path.rpartition(".")
-        owner: Any = made[above] if above else sys.modules[package]
-        setattr(owner, last, module)
+        setattr(made[above] if above else sys.modules[package], last, found)
+
+    make("backend", install_backend, surface)
+    make("optimizers", classes.install, row, made["backend"])
+    for short, names in contents(nets).items():
+        for path in (short, *PATHS.get(short, ())):
+            make(path, filled, names)
     return sorted(path for path in made if "." not in path)

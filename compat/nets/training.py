@@ -12,6 +12,7 @@ from ..engine.expressions import Expression
 from . import pieces
 from .callbacks import CallbackList, History
 from .generations import Generation
+from .layer import alone, listed
 from .naming import NotProvided, refuse
 
 Array = NDArray[Any]
@@ -22,9 +23,15 @@ def _total(loss: Callable[..., Any], target: Any, output: Any) -> Any:
     return K.mean(loss(target, output))
 
 
-def batches(size: int, batch_size: int) -> Iterator[slice]:
-    """Return the slices of a number of examples."""
-    return (slice(start, min(start + batch_size, size)) for start in range(0, size, batch_size))
+def batches(size: int, batch_size: Any) -> Iterator[slice]:
+    """Return the slices of a number of examples; raise if there are none to return."""
+    step = 32 if batch_size is None else batch_size
+    if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 1 or not size:
+        raise ValueError(
+            f"batch_size={batch_size!r} with {size} examples is not valid; valid: an integer from "
+            "1 (None for 32), and at least one example."
+        )
+    return (slice(start, min(start + step, size)) for start in range(0, size, step))
 
 
 class Training:
@@ -53,7 +60,7 @@ class Training:
                 f"{len(self.outputs)} outputs; give one for each, in lists."
             )
         find = pieces.getter("loss", pieces.LOSSES)
-        functions = [find(name) for name in losses]
+        self._losses = functions = [find(name) for name in losses]
         if None in functions:
             raise ValueError("compile needs loss=: a name, a function, or one for each output.")
         self.loss = loss
@@ -75,8 +82,6 @@ class Training:
 
     def _optimizer_of(self, optimizer: Any) -> Any:
         """Return an optimizer from its name, its config or itself."""
-        if hasattr(optimizer, "get_updates"):
-            return optimizer
         package = __name__.rpartition(".nets.")[0]
         found = importlib.import_module(f"{package}.{self.generation.name}.optimizers")
         return found.get(optimizer)
@@ -157,10 +162,13 @@ class Training:
     def _data(self, x: Any, y: Any) -> list[Array]:
         """Return inputs and targets of equal length."""
         arrays = self._arrays(x, self.inputs, "inputs") + self._arrays(y, self.targets, "targets")
-        for target, output in zip(arrays[len(self.inputs) :], self.outputs, strict=True):
+        rows = zip(arrays[len(self.inputs) :], self.outputs, self._losses, strict=True)
+        for target, output, loss in rows:
+            own = loss not in pieces.LOSSES.values()  # which may take numbers of classes, too
+            numbers = own or loss is pieces.sparse_categorical_crossentropy
             sizes = zip(output.shape[1:], target.shape[1:], strict=False)
-            sparse = target.shape[1:] == (1,)
-            if not sparse and any(a not in (None, b) for a, b in sizes):
+            differ = any(size not in (None, found) for size, found in sizes)
+            if differ and not (numbers and target.shape[1:] == (1,)):
                 raise ValueError(
                     f"{self.name!r} received targets of shape {target.shape} for outputs of shape "
                     f"{output.shape}."
@@ -175,45 +183,42 @@ class Training:
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None, **rest: Any) -> Any:
         """Make one step; return the loss before it, or a list with the metrics."""
         refuse("train_on_batch", sample_weight=sample_weight, **rest)
-        function = self._function("train")
-        found = function(self._data(x, y))
-        return found[0] if len(found) == 1 else found
+        return alone(self._function("train")(self._data(x, y)))
 
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
         """Return the loss of a batch, or a list with the metrics."""
         refuse("test_on_batch", sample_weight=sample_weight)
-        found = self._function("test")(self._data(x, y))
-        return found[0] if len(found) == 1 else found
+        return alone(self._function("test")(self._data(x, y)))
 
     def predict_on_batch(self, x: Any) -> Any:
         """Return the outputs of a batch."""
-        found = self._function("predict")(self._arrays(x, self.inputs, "inputs"))
-        return found[0] if len(found) == 1 else found
+        return alone(self._function("predict")(self._arrays(x, self.inputs, "inputs")))
 
-    def predict(self, x: Any, batch_size: int = 32, verbose: int = 0) -> Any:
+    def predict(self, x: Any, batch_size: int | None = 32, verbose: int = 0) -> Any:
         """Return the outputs of many examples."""
-        arrays = self._arrays(x, self.inputs, "inputs")
-        function = self._function("predict")
-        rows = [
-            function([a[part] for a in arrays])
-            for part in batches(len(arrays[0]), batch_size or 32)
-        ]
-        found = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
-        return found[0] if len(found) == 1 else found
+        rows = self._by_batch("predict", self._arrays(x, self.inputs, "inputs"), batch_size)
+        return alone([np.concatenate(parts) for parts in zip(*rows, strict=True)])
+
+    def _by_batch(self, kind: str, arrays: list[Array], size: int | None) -> Iterator[list[Any]]:
+        """Yield what a function gives for each batch of some data."""
+        function = self._function(kind)
+        for part in batches(len(arrays[0]), size):
+            yield function([a[part] for a in arrays])
 
     def evaluate(
-        self, x: Any, y: Any, batch_size: int = 32, verbose: int = 1, sample_weight: Any = None
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int | None = 32,
+        verbose: int = 1,
+        sample_weight: Any = None,
     ) -> Any:
         """Return the mean loss of many examples, or a list with the metrics."""
         refuse("evaluate", sample_weight=sample_weight)
-        arrays, function = self._data(x, y), self._function("test")
-        size = len(arrays[0])
-        totals = np.zeros(len(self.metrics_names))
-        for part in batches(size, batch_size or 32):
-            values = function([a[part] for a in arrays])
-            totals += np.array(values, float) * (part.stop - part.start)
-        found = [float(total) for total in totals / size]
-        return found[0] if len(found) == 1 else found
+        arrays = self._data(x, y)
+        sizes = np.array([p.stop - p.start for p in batches(len(arrays[0]), batch_size)])
+        found = np.array(list(self._by_batch("test", arrays, batch_size)), float)
+        return alone((sizes @ found / sum(sizes)).tolist())
 
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = 32, epochs: int = 1,
@@ -233,36 +238,43 @@ class Training:
         if shuffle == "batch":
             raise NotProvided("fit received shuffle='batch'; valid: True, False.")
         function, arrays = self._function("train"), self._data(x, y)
-        held = [] if validation_data is None else self._data(*validation_data[:2])
-        if validation_split and not held:
-            cut = int(len(arrays[0]) * (1.0 - validation_split))
-            arrays, held = [a[:cut] for a in arrays], [a[cut:] for a in arrays]
-        run = CallbackList([*(callbacks or [])], self, epochs, batch_size or 32, verbose)
+        arrays, held = self._held_out(arrays, validation_split, validation_data)
         order = np.arange(len(arrays[0]))
+        parts = list(batches(len(order), batch_size))
+        run = CallbackList(listed(callbacks or []), self, epochs, batch_size or 32, verbose)
         for epoch in range(initial_epoch, epochs):
             run.epoch_begin(epoch)
             if shuffle:
                 np.random.shuffle(order)
-            for number, part in enumerate(batches(len(order), batch_size or 32)):
+            for number, part in enumerate(parts):
                 chosen = order[part]
                 run.batch_begin(number, len(chosen))
                 run.batch_end(function([a[chosen] for a in arrays]))
                 if self.stop_training:
                     break
-            logs = (
-                self._validated(held, batch_size or 32) if held and not self.stop_training else {}
-            )
-            run.epoch_end(logs)
+            tested = held and not self.stop_training
+            run.epoch_end(self._validated(held, batch_size) if tested else {})
             if self.stop_training:
                 break
         return run.end()
 
-    def _validated(self, held: list[Array], batch_size: int) -> dict[str, Any]:
+    def _held_out(self, arrays: list[Array], split: Any, given: Any) -> tuple[Any, list[Array]]:
+        """Return what to train on and what to validate with."""
+        if given is not None:
+            if not isinstance(given, list | tuple) or len(given) != 2:
+                raise ValueError(
+                    f"validation_data={given!r:.60} is not valid; valid: (inputs, targets). "
+                    "Sample weights are not provided."
+                )
+            return arrays, self._data(*given)
+        if not 0.0 <= split < 1.0:
+            raise ValueError(f"validation_split={split!r} is not valid; valid: from 0, below 1.")
+        cut = int(len(arrays[0]) * (1.0 - split))
+        return [a[:cut] for a in arrays], [a[cut:] for a in arrays] if split else []
+
+    def _validated(self, held: list[Array], batch_size: int | None) -> dict[str, Any]:
         """Return the means of loss and metrics over held-out examples, by name."""
         cut = len(self.inputs)
-        x, y = (list(part) if len(part) > 1 else part[0] for part in (held[:cut], held[cut:]))
-        values = self.evaluate(x, y, batch_size, 0)
-        named = zip(
-            self.metrics_names, values if isinstance(values, list) else [values], strict=True
-        )
-        return {f"val_{name}": value for name, value in named}
+        x, y = alone(held[:cut]), alone(held[cut:])
+        values = listed(self.evaluate(x, y, batch_size, 0))
+        return {f"val_{n}": value for n, value in zip(self.metrics_names, values, strict=True)}

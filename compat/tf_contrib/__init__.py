@@ -1,6 +1,5 @@
 """`tf.contrib.keras` of TensorFlow 1.x, without a framework: the same names, the same numbers."""
 
-from ..nets.generations import TF_CONTRIB
 from ..nets.surface import install
 
-MODULES = install(__name__, TF_CONTRIB)
+MODULES = install(__name__)

@@ -1,6 +1,5 @@
 """`tf.keras` of TensorFlow 1.4 to 1.13, without a framework: the same names, the same numbers."""
 
-from ..nets.generations import TF_KERAS_V1
 from ..nets.surface import install
 
-MODULES = install(__name__, TF_KERAS_V1)
+MODULES = install(__name__)

@@ -1,9 +1,13 @@
 """Records what the initialisers and random operations of an old system draw after a seed.
 
 python scripts/recorders/initial_weights.py --system k22_tf --out tests/porting/records
+
+The initialisers of the two Keras inside TensorFlow 1 do not look at NumPy's generator: recorded are
+those with a seed of their own.
 """
 
 import argparse
+import importlib
 import json
 import os
 
@@ -23,16 +27,28 @@ OLD = [
 OLD += ["zero", "one", "orthogonal"]
 NEW = ["random_uniform", "random_normal", "truncated_normal", "lecun_uniform", "lecun_normal"]
 NEW += ["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "zeros", "ones", "orthogonal"]
+SEEDED = ["RandomUniform", "RandomNormal", "TruncatedNormal", "VarianceScaling", "lecun_uniform"]
+SEEDED += ["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"]
+INSIDE = {"contrib13": "tensorflow.contrib.keras", "tfk113_v1": "tensorflow.keras"}
 
 
-def dense(name, shape, old):
-    """Return the kernel of a Dense layer whose initialiser has this name."""
-    from keras.layers import Dense
-    from keras.models import Sequential
+def package(system):
+    """Return the Keras of a system."""
+    if system not in INSIDE:
+        return importlib.import_module("keras")
+    import tensorflow
 
-    words = {"init": name} if old else {"kernel_initializer": name}
-    model = Sequential()
-    model.add(Dense(shape[1], input_dim=shape[0], **words))
+    found = tensorflow
+    for part in INSIDE[system].split(".")[1:]:
+        found = getattr(found, part)
+    return found
+
+
+def dense(keras, given, shape, old):
+    """Return the kernel of a Dense layer with an initialiser."""
+    words = {"init": given} if old else {"kernel_initializer": given}
+    model = keras.models.Sequential()
+    model.add(keras.layers.Dense(shape[1], input_dim=shape[0], **words))
     return model.get_weights()[0]
 
 
@@ -58,14 +74,12 @@ def operations(K, theano):
     return found
 
 
-def masks(K):
-    """Return two training outputs of a net with dropout ."""
-    from keras.layers import Dense, Dropout
-    from keras.models import Sequential
-
-    model = Sequential()
-    model.add(Dense(6, input_dim=4))
-    model.add(Dropout(0.5))
+def masks(keras):
+    """Return two training outputs of a net with dropout."""
+    K, layers = keras.backend, keras.layers
+    model = keras.models.Sequential()
+    model.add(layers.Dense(6, input_dim=4))
+    model.add(layers.Dropout(0.5))
     call = K.function([model.input, K.learning_phase()], [model.output])
     rows = np.arange(20.0).reshape(5, 4) / 20
     return [call([rows, 1])[0], call([rows, 1])[0]]
@@ -79,28 +93,31 @@ def main():
     options = parser.parse_args()
     theano = options.system.endswith("theano")
     os.environ["KERAS_BACKEND"] = "theano" if theano else "tensorflow"
-    import keras
-    from keras import backend as K
-
-    old = keras.__version__.startswith("1.")
+    keras = package(options.system)
+    K, inside = keras.backend, options.system in INSIDE
+    version = importlib.import_module("tensorflow" if inside else "keras").__version__
+    old = not inside and version.startswith("1.")
     arrays = {}
-    for name in OLD if old else NEW:
+    for name in SEEDED if inside else OLD if old else NEW:
         for shape in SHAPES:
             for seed in SEEDS:
                 np.random.seed(seed)
-                arrays["%s.%dx%d.%d" % ((name,) + shape + (seed,))] = dense(name, shape, old)
+                given = getattr(keras.initializers, name)(seed=seed) if inside else name
+                key = "%s.%dx%d.%d" % ((name,) + shape + (seed,))
+                arrays[key] = dense(keras, given, shape, old)
     np.random.seed(3)
     for name, values in operations(K, theano).items():
         for call, value in enumerate(values):
             arrays["K.%s.%d" % (name, call)] = value
-    if not theano:
+    if not theano and not inside:  # the weights below it draw no numbers there
         np.random.seed(5)
-        for call, value in enumerate(masks(K)):
+        for call, value in enumerate(masks(keras)):
             arrays["layer.dropout.%d" % call] = value
     base = os.path.join(options.out, options.system + "_random")
     np.savez_compressed(base + ".npz", **arrays)
     with open(base + ".json", "w") as stream:
-        index = {"system": options.system, "keras": keras.__version__, "numpy": np.__version__}
+        name = "tensorflow" if inside else "keras"
+        index = {"system": options.system, name: version, "numpy": np.__version__}
         json.dump(index, stream, indent=1, sort_keys=True)
         stream.write("\n")
 

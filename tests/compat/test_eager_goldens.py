@@ -104,6 +104,7 @@ def replayed(case):
     return trace, scales
 
 
+@pytest.mark.filterwarnings("ignore:the constraint of variable.*never applies")
 @pytest.mark.parametrize("case", RUNS, ids=str)
 def test_the_class_replays_the_recording(case):
     trace, scales = replayed(case)

@@ -91,7 +91,7 @@ def test_a_scaled_loss_gives_the_unscaled_step(family):
 
 def test_arrays_cannot_be_differentiated_by():
     array = np.ones(2, np.float32)
-    with pytest.raises(fastrms.GradientError, match="Wrap the array in one"):
+    with pytest.raises(fastrms.VariableError, match="Wrap it, or compute its gradient"):
         FAMILIES["v2"].SGD().minimize(lambda: np.sum(array), [array])
 
 

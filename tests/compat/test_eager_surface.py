@@ -96,6 +96,7 @@ NUMBERS = {system: numbers(system) for system in SYSTEMS}
 NOT_EXACT = ("clip",)
 
 
+@pytest.mark.filterwarnings("ignore:the constraint of variable.*never applies")
 @pytest.mark.parametrize(
     ("system", "kind", "name", "given"), RUNS, ids=[f"{s}-{k}-{n}" for s, k, n, _ in RUNS]
 )

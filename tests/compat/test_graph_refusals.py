@@ -120,6 +120,12 @@ REFUSED = {
     "decay_offset": (lambda: optimizers.RMSprop(decay_offset=2), ValueError, "0 .* or 1"),
     "unknown optimizer": (lambda: optimizers.get("adagrad"), ValueError, "'adagrad' of Keras 2"),
     "no optimizer": (lambda: optimizers.get(3), ValueError, "Could not interpret"),
+    "a class": (
+        lambda: optimizers.get(optimizers.SGD), ValueError, r"made: RMSprop\(\), not RMSprop",
+    ),
+    "a class to serialize": (
+        lambda: optimizers.serialize(optimizers.SGD), ValueError, "valid: an optimizer",
+    ),
     "unknown class": (lambda: optimizers.Adagrad, AttributeError, r"test_graph_refusals\.py:\d+"),
     "unknown operation": (lambda: K.conv2d, AttributeError, r"'conv2d' .*refusals\.py:\d+.*, dot,"),
     "unknown dialect": (lambda: RMSprop(dialect="keras-9"), ValueError, "'keras-9'.*keras-2.2"),
@@ -268,3 +274,12 @@ def test_backends_list_what_they_support():
     assert isinstance(K, types.ModuleType)
     assert {"function", "mean", "stop_gradient", "update", "placeholder"} <= set(K.__all__)
     assert not hasattr(K, "conv2d")
+
+
+@pytest.mark.parametrize("kind", ["RMSprop", "SGD", "Adam"])
+@pytest.mark.parametrize("module", [optimizers1, optimizers, optimizers23], ids=["1", "2.2", "2.3"])
+def test_a_number_may_come_in_an_array(module, kind):
+    optimizer = getattr(module, kind)(np.array(0.25), decay=np.array(0.5))
+    assert (float(K.get_value(optimizer.lr)), optimizer.initial_decay) == (0.25, 0.5)
+    with pytest.raises(ValueError, match="not valid"):
+        getattr(module, kind)(np.array([0.25]))

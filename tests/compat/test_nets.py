@@ -1,6 +1,9 @@
 """Layers, models, losses, constraints and callbacks of the old generations."""
 
 import importlib
+import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -326,6 +329,36 @@ def test_utils(keras):
         utils.to_categorical([0, 5], 3)
 
 
+FLAT = ("keras1", "keras20", "tf_contrib")
+# What Keras 1.2.2, 2.0.8, 2.2.4 and 2.3.1 and the Keras of TensorFlow 1.3 and 1.13 returned for
+# some class numbers of three classes: in the first three and in the others.
+CATEGORIES = {
+    "list": ([0, 1, 2], (3, 3), (3, 3)),
+    "column": ([[0], [1]], (2, 3), (2, 3)),
+    "table": ([[0, 1], [1, 2]], (4, 3), (2, 2, 3)),
+    "deep column": (np.zeros((2, 3, 1)), (6, 3), (2, 3, 3)),
+    "one number": (1, (1, 3), (3,)),
+    "none": ([], (0, 3), (0, 3)),
+    "floats": ([1.7], (1, 3), (1, 3)),
+}
+
+
+@pytest.mark.parametrize("case", CATEGORIES)
+def test_categories_have_the_shape_and_dtype_that_they_had(keras, case):
+    given, flat, kept = CATEGORIES[case]
+    encode, old = keras.find("utils").to_categorical, keras.name in FLAT
+    found = encode(given, 3)
+    assert (found.shape, found.dtype) == ((flat, "float64") if old else (kept, "float32"))
+    np.testing.assert_array_equal(found.reshape(-1, 3).argmax(-1), np.ravel(given).astype(int))
+    word = "nb_classes" if keras.name == "keras1" else "num_classes"
+    np.testing.assert_array_equal(encode(given, **{word: 3}), found)
+    if old:
+        with pytest.raises(TypeError, match="has no dtype"):
+            encode(given, 3, dtype="int32")
+    else:
+        assert encode(given, 3, dtype="int32").dtype == "int32"
+
+
 @pytest.mark.parametrize("name", ["Conv2D", "Convolution2D", "LSTM", "BatchNormalization", "Merge"])
 def test_unknown_layers_are_refused_by_name(keras, name):
     with pytest.raises(NotProvided, match=rf"layers does not provide '{name}'.*grads="):
@@ -431,3 +464,54 @@ def test_a_module_without_a_counterpart_says_so(package, module, name):
     found = importlib.import_module(f"fastrms.compat.{package}.{module}")
     with pytest.raises(NotProvided, match=f"{module} does not provide '{name}'.*grads="):
         getattr(found, name)
+
+
+BAD_DATA = {
+    "targets that would be spread": (lambda m: m.fit(ROWS, ROWS[:, :1]), "targets of shape"),
+    "flat targets": (lambda m: m.train_on_batch(ROWS, ROWS[:, 0]), "targets of shape"),
+    "no examples": (lambda m: m.fit(ROWS[:0], ROWS[:0, :2]), "at least one example"),
+    "nothing to evaluate": (lambda m: m.evaluate(ROWS[:0], ROWS[:0, :2]), "at least one example"),
+    "batches of none": (lambda m: m.fit(ROWS, ROWS[:, :2], batch_size=0), "batch_size=0"),
+    "batches below none": (lambda m: m.predict(ROWS, batch_size=-4), "batch_size=-4"),
+    "batches of a half": (lambda m: m.evaluate(ROWS, ROWS[:, :2], 2.5), "batch_size=2.5"),
+    "all held out": (lambda m: m.fit(ROWS, ROWS[:, :2], validation_split=1.5), "from 0, below 1"),
+    "weights to validate with": (
+        lambda m: m.fit(ROWS, ROWS[:, :2], validation_data=(ROWS, ROWS[:, :2], ROWS[:, 0])),
+        "Sample weights are not provided",
+    ),
+    "a callback's class": (
+        lambda m: m.fit(ROWS, ROWS[:, :2], callbacks=[type(m)]), "a list of Callback objects",
+    ),
+    "no units": (lambda m: m.add(type(m.layers[0])(0)), "units=0"),
+    "a class of optimizers": (
+        lambda m: m.compile(type(m.optimizer), "mse"), "Could not interpret optimizer",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_data_that_do_not_fit_are_refused_before_anything_changes(k22, name):
+    act, words = BAD_DATA[name]
+    model = k22.net(4, 3, 2)
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=words):
+        act(model)
+    assert len(model.layers) == 2
+    for mine, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(mine, old)
+
+
+def test_losses_of_ones_own_may_take_class_numbers(k22):
+    model = k22.net(4, 2)
+    for loss in ("sparse_categorical_crossentropy", lambda t, y: k22.backend.mean(t * y, axis=-1)):
+        model.compile("sgd", loss)
+        assert np.isfinite(model.train_on_batch(ROWS, np.zeros(len(ROWS))))
+
+
+def test_another_process_finds_the_classes_by_their_paths(k22):
+    kinds = [k22.optimizers.RMSprop, k22.layers.Dense.__mro__[1]]
+    code = "import pickle, sys; print(pickle.load(sys.stdin.buffer))"
+    run = [sys.executable, "-c", code]
+    found = subprocess.run(run, input=pickle.dumps(kinds), capture_output=True, check=True)
+    assert found.stdout.decode().strip() == str(kinds)

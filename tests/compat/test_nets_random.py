@@ -9,6 +9,8 @@ import pytest
 RECORDS = Path(__file__).resolve().parents[1] / "porting" / "records"
 PACKAGES = {"k12_tf": "keras1", "k20_tf": "keras20", "k22_tf": "keras22", "k23_tf": "keras23"}
 PACKAGES["k12_theano"] = "keras1"
+INSIDE = {"contrib13": "tf_contrib", "tfk113_v1": "tf_keras_v1"}  # the two Keras of TensorFlow 1
+PACKAGES |= INSIDE
 # The recorder's order of calls after one seed.
 OPERATIONS = {
     "dropout": lambda k: k.dropout(k.variable(np.arange(1.0, 41.0).reshape(5, 8)), 0.4),
@@ -44,8 +46,11 @@ def test_initial_dense_weights_are_bit_equal(recorded):
             continue
         seed = int(rest.split(".")[1])
         np.random.seed(seed)
+        given = name
+        if system in INSIDE:  # without a seed of their own they drew other numbers in every run
+            given = getattr(module(system, "initializers"), name)(seed=seed)
         model = models.Sequential()
-        model.add(layers.Dense(expected.shape[1], input_dim=expected.shape[0], **{word: name}))
+        model.add(layers.Dense(expected.shape[1], input_dim=expected.shape[0], **{word: given}))
         kernel = model.get_weights()[0]
         if name == "orthogonal":  # signs of singular vectors differ between LAPACK versions
             same = np.allclose(np.abs(kernel), np.abs(expected), atol=1e-6)
@@ -53,7 +58,7 @@ def test_initial_dense_weights_are_bit_equal(recorded):
             same = (kernel == expected).all()
         wrong += [] if same and kernel.dtype == expected.dtype else [key]
         seen += 1
-    assert seen >= 60
+    assert seen >= (54 if system in INSIDE else 60)
     assert not wrong
 
 

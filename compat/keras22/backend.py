@@ -1,6 +1,0 @@
-"""The backend functions of Keras 2.1 and 2.2: `from fastrms.compat.keras22 import backend as K`."""
-
-from ..engine.surface import install
-from ..graph.surfaces import KERAS_2
-
-__getattr__ = install(globals(), KERAS_2)

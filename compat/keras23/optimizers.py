@@ -1,7 +1,0 @@
-"""The optimizers of this generation: `Optimizer`, RMSprop, SGD, Adam, and what finds them."""
-
-from ..graph.classes import install
-from ..graph.generations import KERAS_2_3
-from . import backend
-
-__getattr__ = install(globals(), KERAS_2_3, backend)
