@@ -16,13 +16,8 @@ from fastrms.work import UPDATE, Item, Workshop
 
 def clipped(row: Dialect, settings: Settings, gradients: list[Any]) -> list[Any]:
     """Return gradients clipped as a step clips them, and nothing else done to them; None stays."""
-    alone = dataclasses.replace(
-        settings,
-        loss_scale_factor=None,
-        gradient_accumulation_steps=None,
-        weight_decay=None,
-        use_ema=False,
-    )
+    off: Any = dict.fromkeys(("loss_scale_factor", "gradient_accumulation_steps", "weight_decay"))
+    alone = dataclasses.replace(settings, use_ema=False, **off)
     given = [(i, np.asarray(g)) for i, g in enumerate(gradients) if g is not None]
     arrays = [g.astype(g.dtype if g.dtype.kind == "f" else np.float32).ravel() for _, g in given]
     variables = Variables(arrays, [str(i) for i, _ in given], named=False)

@@ -18,7 +18,8 @@ INNER: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrappe
 def stamp() -> str:
     """Digest the sources that end up in machine code, to be closed over by what is compiled."""
     folder = Path(__file__).parent
-    names = ("rule", "layout", "elements", "kernels", "tables", "program", "inspection")
+    names = ["rule", "layout", "instructions", "elements", "emitting", "kernels", "tables"]
+    names += ["program", "inspection"]
     sources = ((folder / f"{name}.py").read_bytes() for name in names)
     return hashlib.sha256(b"".join(sources)).hexdigest()
 

@@ -3,14 +3,18 @@
 Where the words of an object lie is said, and proved, in `layout`.
 """
 
+import functools
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
+from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from fastrms import compiling
+from fastrms.instructions import WORD, Words, function, repeated
 from fastrms.layout import (
     ALIGNED,
     DATA,
@@ -22,143 +26,199 @@ from fastrms.layout import (
     STRIDES,
     TYPE,
     WATCHED,
-    Fact,
+    owner_of,
+    watched_flags,
 )
-from fastrms.program import Column, words
 from fastrms.rule import Function
 
-_GRADIENT = int(Column.GRADIENT)
-_WIDTH = len(Column)
+
+class Place(IntEnum):
+    """What is known of a variable, of the array that owns its memory, and of its gradient."""
+
+    ARRAY = 0
+    TYPE = 1
+    DATA = 2
+    DESCR = 3
+    FLAGS = 4
+    AXES = 5
+    LENGTHS = 6
+    OWNER = 7
+    OWNER_DATA = 8
+    OWNER_SIZE = 9
+    GIVEN = 10
+    NOTHING = 11
+    GRADIENT_TYPE = 12
+    ORDER = 13
+    BYTES = 14
+    ACCEPTED = 15
+    FIRST_PATCH = 16
+    LAST_PATCH = 17
 
 
 class Desk(IntEnum):
     """Where `look` finds its tables, each an address or a count."""
 
-    COUNT = 0
-    FACTS = 1
-    FACT_WIDTH = 2
-    EXPECTED = 3
-    ACCEPTED = 4
-    ATTENTION = 5
-    PATCHES = 6
-    PATCH_ROWS = 7
-    PATCH_OFFSETS = 8
-    ROWS = 9
-    STARTS = 10
-    ENDS = 11
-    EXTENTS = 12
-    NONE = 13
-    ARRAY_TYPE = 14
-    GIVEN = 15
+    PLACES = 0
+    COUNT = 1
+    PATCHES = 2
+    ATTENTION = 3
+    STARTS = 4
+    ENDS = 5
+    EXTENTS = 6
 
 
-_COUNT = int(Desk.COUNT)
-_FACTS = int(Desk.FACTS)
-_FACT_WIDTH = int(Desk.FACT_WIDTH)
-_EXPECTED = int(Desk.EXPECTED)
-_ACCEPTED = int(Desk.ACCEPTED)
-_ATTENTION = int(Desk.ATTENTION)
-_PATCHES = int(Desk.PATCHES)
-_PATCH_ROWS = int(Desk.PATCH_ROWS)
-_PATCH_OFFSETS = int(Desk.PATCH_OFFSETS)
-_ROWS = int(Desk.ROWS)
-_STARTS = int(Desk.STARTS)
-_ENDS = int(Desk.ENDS)
-_EXTENTS = int(Desk.EXTENTS)
-_NONE = int(Desk.NONE)
-_ARRAY_TYPE = int(Desk.ARRAY_TYPE)
-_GIVEN = int(Desk.GIVEN)
+_LOW = WORD(2**32 - 1)
+_FIELDS = (TYPE, DATA, NDIM, SHAPE, STRIDES, DESCR, FLAGS, ITEMS)
+_TYPE, _DATA, _NDIM, _SHAPE, _STRIDES, _DESCR, _FLAGS, _ITEMS = (at // 8 for at in _FIELDS)
+
+
+def place_of(array: NDArray[Any], order: int, lengths: int, kind: int) -> dict[Place, int]:
+    """Record a variable and the kind of gradient that it has (`sparse.kinds_of`).
+
+    Its lengths and then its strides are stored at an address.
+    """
+    place = dict.fromkeys(Place, 0)
+    place[Place.ARRAY], place[Place.TYPE] = id(array), id(type(array))
+    place[Place.DATA], place[Place.DESCR] = array.ctypes.data, id(array.dtype)
+    place[Place.FLAGS], place[Place.ORDER] = watched_flags(array), order
+    place[Place.AXES], place[Place.LENGTHS] = array.ndim, lengths
+    place[Place.BYTES], owner = array.nbytes, owner_of(array)
+    # No object is at 0: of the other kinds, rows above all, each is listed.
+    place[Place.NOTHING] = 0 if kind else id(None)
+    place[Place.GRADIENT_TYPE] = id(np.ndarray) if kind == 1 else 0
+    if owner is not None:
+        place[Place.OWNER], place[Place.OWNER_DATA] = id(owner), owner.ctypes.data
+        place[Place.OWNER_SIZE] = owner.size
+    return place
+
+
+class _Check:
+    """A function that gives a word, and gives it early where something does not hold."""
+
+    def __init__(self, outside: Any, name: str, count: int, refusal: int) -> None:
+        self.made, self.builder = function(outside, name, count)
+        self.arguments, self._refusal = self.made.args, WORD(refusal)
+
+    def refuse_if(self, *conditions: Any) -> None:
+        """Emit the way out, taken where one of the conditions holds."""
+        with self.builder.if_then(functools.reduce(self.builder.or_, conditions)):
+            self.builder.ret(self._refusal)
+
+
+def _require_unchanged(check: _Check, place: Words) -> None:
+    """Emit the way out of a check where a variable is not the array that was recorded."""
+    builder = check.builder
+    array, axes = place.at(Place.ARRAY), place[Place.AXES]
+    check.refuse_if(
+        array.differs(_TYPE, place[Place.TYPE]),
+        array.differs(_DATA, place[Place.DATA]),
+        array.differs(_DESCR, place[Place.DESCR]),
+        array.differs(_FLAGS, place[Place.FLAGS], WORD(WATCHED)),
+        array.differs(_NDIM, axes, _LOW),
+    )
+    lengths, strides, known = array.at(_SHAPE), array.at(_STRIDES), place.at(Place.LENGTHS)
+    with cgutils.for_range(builder, axes) as loop:
+        stride = known[builder.add(axes, loop.index)]
+        wrong = lengths.differs(loop.index, known[loop.index])
+        check.refuse_if(wrong, strides.differs(loop.index, stride))
+    # A view does not show that the array that owns its memory was resized.
+    with builder.if_then(cgutils.is_not_null(builder, place[Place.OWNER])):
+        owner, size = place.at(Place.OWNER), cgutils.alloca_once(builder, WORD)
+        builder.store(WORD(1), size)
+        lengths = owner.at(_SHAPE)
+        with cgutils.for_range(builder, builder.and_(owner[_NDIM], _LOW)) as loop:
+            builder.store(builder.mul(builder.load(size), lengths[loop.index]), size)
+        resized = builder.icmp_unsigned("!=", builder.load(size), place[Place.OWNER_SIZE])
+        check.refuse_if(owner.differs(_DATA, place[Place.OWNER_DATA]), resized)
+
+
+def _require_readable(check: _Check, gradient: Words, place: Words) -> None:
+    """Emit the way out where a gradient has another dtype, shape or order than its variable."""
+    builder, axes = check.builder, place[Place.AXES]
+    check.refuse_if(gradient.differs(_TYPE, place[Place.GRADIENT_TYPE]))  # others may be shorter
+    needed = builder.or_(place[Place.ORDER], WORD(ALIGNED))
+    check.refuse_if(
+        gradient.differs(_DESCR, place[Place.DESCR]),
+        gradient.differs(_FLAGS, needed, needed),
+        gradient.differs(_NDIM, axes, _LOW),
+    )
+    lengths, known = gradient.at(_SHAPE), place.at(Place.LENGTHS)
+    with cgutils.for_range(builder, axes) as loop:
+        check.refuse_if(lengths.differs(loop.index, known[loop.index]))
+
+
+def _apart(builder: Any, data: Any, size: Any, desk: Words) -> Any:
+    """Emit whether memory lies outside everything that the step writes."""
+    starts, ends = desk.at(Desk.STARTS), desk.at(Desk.ENDS)
+    first = cgutils.alloca_once_value(builder, WORD(0))
+    beyond = cgutils.alloca_once_value(builder, desk[Desk.EXTENTS])
+    with repeated(builder) as leave:
+        low, high = builder.load(first), builder.load(beyond)
+        leave(builder.icmp_unsigned("==", low, high))
+        middle = builder.lshr(builder.add(low, high), WORD(1))
+        before = builder.icmp_unsigned("<=", ends[middle], data)
+        builder.store(builder.select(before, builder.add(middle, WORD(1)), low), first)
+        builder.store(builder.select(before, high, middle), beyond)
+    # Behind the last start there is one that no memory reaches.
+    later = builder.icmp_unsigned(">=", starts[builder.load(first)], builder.add(data, size))
+    return builder.or_(later, cgutils.is_null(builder, size))
+
+
+def _accepts(outside: Any) -> Any:
+    """Write the function that takes a gradient which needs no work, and tells whether it did."""
+    check, yes = _Check(outside, "fastrms_accepts", 3, 0), WORD(1)
+    builder, (instance, tables, known) = check.builder, check.arguments
+    desk, place = Words(builder, tables), Words(builder, known)
+    with builder.if_then(builder.icmp_unsigned("==", instance, place[Place.NOTHING])):
+        builder.ret(yes)
+    gradient = Words(builder, instance)
+    _require_readable(check, gradient, place)
+    data = gradient[_DATA]
+    with builder.if_then(builder.icmp_unsigned("==", data, place[Place.ACCEPTED])):
+        builder.ret(yes)
+    check.refuse_if(builder.not_(_apart(builder, data, place[Place.BYTES], desk)))
+    place[Place.ACCEPTED] = data
+    table, first = desk.at(Desk.PATCHES), place[Place.FIRST_PATCH]
+    with cgutils.for_range(builder, place[Place.LAST_PATCH], start=first) as loop:
+        patch = Words(builder, table.row(loop.index, 2))
+        patch.at(0)[0] = builder.add(data, patch[1])
+    builder.ret(yes)
+    return check.made
+
+
+def _looks(outside: Any) -> Any:
+    """Write the function that checks all arrays of a step."""
+    accepts, check = _accepts(outside), _Check(outside, "fastrms_looks", 3, -1)
+    builder, (gradients, variables, tables) = check.builder, check.arguments
+    desk, count = Words(builder, tables), cgutils.alloca_once_value(builder, WORD(0))
+    given, places = Words(builder, gradients).at(_ITEMS), desk.at(Desk.PLACES)
+    attention = desk.at(Desk.ATTENTION)
+    with cgutils.for_range(builder, desk[Desk.COUNT]) as loop:
+        known = places.row(loop.index, len(Place))
+        place = Words(builder, known)
+        _require_unchanged(check, place)
+        with builder.if_then(cgutils.is_not_null(builder, variables)):
+            # By its array, or by what the user passed for it.
+            passed = Words(builder, variables).at(_ITEMS)[loop.index]
+            either = (place.differs(word, passed) for word in (Place.ARRAY, Place.GIVEN))
+            check.refuse_if(builder.and_(*either))
+        accepted = builder.call(accepts, [given[loop.index], tables, known])
+        with builder.if_then(cgutils.is_null(builder, accepted)):
+            found = builder.load(count)
+            attention[found] = loop.index
+            builder.store(builder.add(found, WORD(1)), count)
+    builder.ret(builder.load(count))
+    return check.made
 
 
 @intrinsic
-def _field(typingctx, instance, offset):  # type: ignore[no-untyped-def]
-    """Read a word of a Python object."""
+def _look(typingctx, gradients, variables, tables):  # type: ignore[no-untyped-def]
+    """Check all arrays of a step."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        word = ir.IntType(64)
-        return builder.load(builder.inttoptr(builder.add(*args), word.as_pointer()))
+        return builder.call(_looks(builder), args)
 
-    return types.uint64(types.uint64, types.int64), codegen
-
-
-_FIRST = int(Fact.FIRST)
-# Constants of their type: each conversion in compiled code is a call to be resolved.
-_LOW, _SEEN, _ALIGNED = np.uint64(0xFFFFFFFF), np.uint64(WATCHED), np.uint64(ALIGNED)
-_WAS_TYPE = int(Fact.TYPE)
-_WAS_DATA = int(Fact.DATA)
-_WAS_NDIM = int(Fact.NDIM)
-_WAS_DESCR = int(Fact.DESCR)
-_WAS_FLAGS = int(Fact.FLAGS)
-_WAS_ORDER = int(Fact.ORDER)
-_WAS_OWNER = int(Fact.OWNER)
-_WAS_OWNER_DATA = int(Fact.OWNER_DATA)
-_WAS_OWNER_SIZE = int(Fact.OWNER_SIZE)
-
-
-@njit(**compiling.INNER)
-def _unchanged(instance, facts, first):  # type: ignore[no-untyped-def]
-    """Tell whether a variable still is the array that was recorded."""
-    ndim = _field(instance, NDIM) & _LOW
-    same = _field(instance, TYPE) == facts[first + _WAS_TYPE] and ndim == facts[first + _WAS_NDIM]
-    same = same and _field(instance, DATA) == facts[first + _WAS_DATA]
-    same = same and _field(instance, DESCR) == facts[first + _WAS_DESCR]
-    if not same or (_field(instance, FLAGS) & _SEEN) != facts[first + _WAS_FLAGS]:
-        return False
-    owner = facts[first + _WAS_OWNER]
-    if owner != 0:
-        lengths, size = words(_field(owner, SHAPE)), np.uint64(1)
-        for k in range(np.int64(_field(owner, NDIM) & _LOW)):
-            size *= lengths[k]
-        if (
-            _field(owner, DATA) != facts[first + _WAS_OWNER_DATA]
-            or size != facts[first + _WAS_OWNER_SIZE]
-        ):
-            return False
-    lengths, strides = words(_field(instance, SHAPE)), words(_field(instance, STRIDES))
-    for k in range(np.int64(ndim)):
-        if (
-            lengths[k] != facts[first + _FIRST + k]
-            or strides[k] != facts[first + _FIRST + ndim + k]
-        ):
-            return False
-    return True
-
-
-@njit(**compiling.INNER)
-def _matches(instance, array_type, facts, first):  # type: ignore[no-untyped-def]
-    """Tell whether a gradient can be read as it lies: dtype, shape and order of its variable."""
-    if _field(instance, TYPE) != array_type or _field(instance, DESCR) != facts[first + _WAS_DESCR]:
-        return False
-    flags = _field(instance, FLAGS)
-    if flags & _ALIGNED == 0 or flags & facts[first + _WAS_ORDER] == 0:
-        return False
-    ndim = _field(instance, NDIM) & _LOW
-    if ndim != facts[first + _WAS_NDIM]:
-        return False
-    lengths = words(_field(instance, SHAPE))
-    same = True
-    for k in range(np.int64(ndim)):
-        same = same and lengths[k] == facts[first + _FIRST + k]
-    return same
-
-
-@njit(**compiling.INNER)
-def _apart(data, instance, ndim, facts, first, desk):  # type: ignore[no-untyped-def]
-    """Tell whether a gradient's memory lies outside everything that the step writes."""
-    strides, size = words(_field(instance, STRIDES)), np.uint64(8)
-    for k in range(np.int64(ndim)):
-        if facts[first + _FIRST + k] == 0:
-            return True
-        size += strides[k] * (facts[first + _FIRST + k] - np.uint64(1))
-    starts, ends = words(desk[_STARTS]), words(desk[_ENDS])
-    low, high = np.int64(0), np.int64(desk[_EXTENTS])
-    while low < high:
-        middle = (low + high) // 2
-        if ends[middle] <= data:
-            low = middle + 1
-        else:
-            high = middle
-    return low == np.int64(desk[_EXTENTS]) or starts[low] >= data + size
+    return types.int64(gradients, variables, tables), codegen
 
 
 def make_look(stamp: str) -> Function:
@@ -167,48 +227,11 @@ def make_look(stamp: str) -> Function:
     def look(gradients, variables, tables):  # type: ignore[no-untyped-def]
         """Check every variable, accept every gradient that needs no work, list the others.
 
-        Returns how many gradients need attention, or -1 - i for a variable i that has changed.
+        Returns how many gradients need attention, or -1 if a variable has changed.
         """
         if stamp == "":
             return 0
-        desk = words(tables)
-        facts, expected, accepted = (
-            words(desk[_FACTS]),
-            words(desk[_EXPECTED]),
-            words(desk[_ACCEPTED]),
-        )
-        attention, rows, known = words(desk[_ATTENTION]), words(desk[_ROWS]), words(desk[_GIVEN])
-        patches, places, offsets = (
-            words(desk[_PATCHES]),
-            words(desk[_PATCH_ROWS]),
-            words(desk[_PATCH_OFFSETS]),
-        )
-        given = words(_field(gradients, ITEMS))
-        count = 0
-        for i in range(np.int64(desk[_COUNT])):
-            first = i * np.int64(desk[_FACT_WIDTH])
-            if not _unchanged(facts[first], facts, first):
-                return -1 - i
-            if variables != 0:
-                # By its array, or by what the user passed for it.
-                passed = words(_field(variables, ITEMS))[i]
-                if passed != facts[first] and passed != known[i]:
-                    return -1 - i
-            instance = given[i]
-            if instance == desk[_NONE] and expected[i] == 0:
-                continue
-            if expected[i] == 1 and _matches(instance, desk[_ARRAY_TYPE], facts, first):
-                data = _field(instance, DATA)
-                if data == accepted[i]:
-                    continue
-                if _apart(data, instance, facts[first + _WAS_NDIM], facts, first, desk):
-                    accepted[i] = data
-                    for k in range(np.int64(patches[i]), np.int64(patches[i + 1])):
-                        rows[np.int64(places[k]) * _WIDTH + _GRADIENT] = data + offsets[k]
-                    continue
-            attention[count] = np.uint64(i)
-            count += 1
-        return count
+        return _look(gradients, variables, tables)
 
     return look
 

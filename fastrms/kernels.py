@@ -2,6 +2,7 @@
 
 Each loop is a C function `(row, numbers, like)`: addresses and a length (`program.Column`), the
 numbers of the step (`rule.Hyper`), and a null pointer whose type says how elements are stored.
+Numba compiles the walk over the elements; the rule in it is written as instructions (`emitting`).
 Every loop closes over `stamp`, a digest of the compiled sources: Numba's disk cache does not see
 edits in other files. Absent arrays are never touched.
 """
@@ -30,19 +31,21 @@ from fastrms.elements import (
     soon,
     widen,
 )
+from fastrms.emitting import advance, average, code, condition
 from fastrms.program import Column, words
-from fastrms.rule import CONDITIONING, EACH, Function, Hyper, Slots, Variant, make_rule, moves
+from fastrms.rule import CONDITIONING, EACH, Function, Hyper, Variant, make_rule, moves
 
 _INLINE: dict[str, Any] = {**compiling.INNER, "forceinline": True}
 
-rule = make_rule(math.sqrt, fit, smaller, njit(**_INLINE))
-condition, advance, update, average, clip_pair = rule
+# For callers in compiled code of their own, and for what branches on a number.
+_typed = make_rule(math.sqrt, fit, smaller, njit(**_INLINE))
+update, clip_pair = _typed.update, _typed.clip
 
 _LENGTH, _VARIABLE, _GRADIENT = int(Column.LENGTH), int(Column.VARIABLE), int(Column.GRADIENT)
 _VELOCITY, _MOMENTUM = int(Column.VELOCITY), int(Column.MOMENTUM)
 _AVERAGE_GRADIENT, _AVERAGE = int(Column.AVERAGE_GRADIENT), int(Column.AVERAGE)
 _ACCUMULATOR, _CLIP = int(Column.ACCUMULATOR), int(Column.CLIP)
-_GUARD = int(Column.GUARD)
+_GUARD, _UNDIVIDED = int(Column.GUARD), 1 << 62
 _BOUND, _ONE = Hyper._fields.index("clipnorm"), Hyper._fields.index("one")
 
 
@@ -55,44 +58,45 @@ def make_loop(variant: Variant, stamp: str) -> Function:
     squares_given, stores, partly = variant.squares_given, moves(variant), accumulate or accumulated
     # With three arrays hints gain 3 %, with more they cost as much; in-cache work sees neither.
     hints = updates and loads and not (partly or centered or has_momentum or ema)
+    block, choices = BLOCK if hints else _UNDIVIDED, code(variant)
 
     def loop(row, numbers, like):  # type: ignore[no-untyped-def]
-        n, hyper = np.int64(row[_LENGTH]) if stamp else 0, hyper_of(numbers)
+        n, hyper = np.int64(row[_LENGTH]) if stamp != "" else 0, hyper_of(numbers)
         variables, gradients = pointer(like, row[_VARIABLE]), pointer(like, row[_GRADIENT])
         velocities, momenta = pointer(like, row[_VELOCITY]), pointer(like, row[_MOMENTUM])
         average_gradients = pointer(like, row[_AVERAGE_GRADIENT])
         averages, accumulators = pointer(like, row[_AVERAGE]), pointer(like, row[_ACCUMULATOR])
         pair, zero = pointer(numbers, row[_CLIP]), hyper.one - hyper.one
         clip = (pair[0], pair[1]) if clips else (hyper.one, hyper.one)
-        for start in range(0, n, BLOCK if hints else max(n, 1)):
+        for start in range(0, n, block):
             if hints:
                 soon((variables, gradients, velocities), start)
-            for i in range(start, min(start + BLOCK, n) if hints else n):
+            for i in range(start, start + block if start + block < n else n):
                 # Loads before stores: one that waits behind a store a page away costs a tenth.
                 variable = widen(variables[i])
                 mean = widen(averages[i]) if ema else variable
                 gradient = widen(gradients[i]) if loads else zero
                 if conditions:
                     partial = widen(accumulators[i]) if partly else gradient
-                    gradient = condition(gradient, partial, clip, hyper, variant)
+                    gradient = condition(gradient, partial, clip, hyper, choices)
                 if partly:
-                    kept = gradient if accumulate else zero
-                    accumulators[i] = narrow(accumulators[i], kept)
+                    accumulators[i] = narrow(accumulators[i], gradient if accumulate else zero)
                 if updates:
                     momentum = widen(momenta[i]) if has_momentum else gradient
                     center = widen(average_gradients[i]) if centered else gradient
-                    slots = Slots(widen(velocities[i]), momentum, center)
                     square = widen(accumulators[i]) if squares_given else gradient
-                    variable, slots = advance(variable, gradient, square, slots, hyper, variant)
-                    velocities[i] = narrow(velocities[i], slots.velocity)
+                    slots = (widen(velocities[i]), momentum, center)
+                    weight = (variable, gradient, square)
+                    variable, velocity, momentum, center = advance(weight, slots, hyper, choices)
+                    velocities[i] = narrow(velocities[i], velocity)
                     if has_momentum:
-                        momenta[i] = narrow(momenta[i], slots.momentum)
+                        momenta[i] = narrow(momenta[i], momentum)
                     if centered:
-                        average_gradients[i] = narrow(average_gradients[i], slots.average_gradient)
+                        average_gradients[i] = narrow(average_gradients[i], center)
                     if stores:
                         variables[i] = narrow(variables[i], variable)
                 if ema:
-                    averages[i] = narrow(averages[i], average(mean, variable, hyper, variant))
+                    averages[i] = narrow(averages[i], average(mean, variable, hyper, choices))
         if ema and hyper.overwrite != 0:
             for i in range(n):
                 variables[i] = averages[i]
@@ -125,7 +129,7 @@ def make_guard(stamp: str) -> Function:
 def make_squares(variant: Variant, guarded: bool, stamp: str) -> Function:
     """Write the sum of squares of one row's gradient, as it is when its norm is taken."""
     conditions = any(tuple(variant)[CONDITIONING])
-    accumulated = variant.accumulated
+    accumulated, choices = variant.accumulated, code(variant)
 
     def squares(row, numbers, like):  # type: ignore[no-untyped-def]
         if stamp == "":
@@ -145,7 +149,7 @@ def make_squares(variant: Variant, guarded: bool, stamp: str) -> Function:
                 for k in range(size):
                     gradient = widen(gradients[start + k])
                     partial = widen(accumulators[start + k]) if accumulated else gradient
-                    gradient = condition(gradient, partial, no_clip, hyper, variant)
+                    gradient = condition(gradient, partial, no_clip, hyper, choices)
                     tile[k] = narrow(gradients[0], gradient)
                 add_squares(lanes, tile, size)
         else:

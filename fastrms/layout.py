@@ -48,26 +48,6 @@ class Count(IntEnum):
     STOP = 3
 
 
-class Fact(IntEnum):
-    """What is recorded of a variable; its lengths and then its strides follow.
-
-    A view does not show that the array that owns its memory was resized, so the owner is recorded
-    too (0 where the variable itself or something other than an array owns the memory).
-    """
-
-    OBJECT = 0
-    TYPE = 1
-    DATA = 2
-    NDIM = 3
-    DESCR = 4
-    FLAGS = 5
-    ORDER = 6
-    OWNER = 7
-    OWNER_DATA = 8
-    OWNER_SIZE = 9
-    FIRST = 10
-
-
 def _word(address: int) -> int:
     """Read a word of memory through ctypes."""
     return ctypes.c_uint64.from_address(address).value
@@ -99,21 +79,31 @@ def layout_is_known() -> bool:
     return found == (*known, id(list), 2, id(array))
 
 
-def facts_of(array: NDArray[Any], order: int) -> list[int]:
-    """Return what is recorded of a variable, in the order of `Fact`."""
-    if not isinstance(array, np.ndarray):
-        return array.facts()  # of an array on a device
+def watched_flags(array: NDArray[Any]) -> int:
+    """Return those flags of an array that are watched."""
     flags = array.flags
-    watched = C_ORDER * flags.c_contiguous | F_ORDER * flags.f_contiguous
-    watched |= ALIGNED * flags.aligned | WRITEABLE * flags.writeable
-    head = [id(array), id(type(array)), array.ctypes.data, array.ndim, id(array.dtype)]
-    head += [watched, order, *_owner_facts(array)]
-    return [*head, *array.shape, *(s % 2**64 for s in array.strides)]
+    found = C_ORDER * flags.c_contiguous | F_ORDER * flags.f_contiguous
+    return found | ALIGNED * flags.aligned | WRITEABLE * flags.writeable
 
 
-def _owner_facts(array: NDArray[Any]) -> list[int]:
-    """Return what is recorded of the array that owns a view's memory."""
+def owner_of(array: NDArray[Any]) -> NDArray[Any] | None:
+    """Return the other array that owns a view's memory, if it is an array that does."""
     owner = array
     while isinstance(owner.base, np.ndarray):
         owner = owner.base
-    return [0, 0, 0] if owner is array else [id(owner), owner.ctypes.data, owner.size]
+    return None if owner is array else owner
+
+
+def facts_of(array: NDArray[Any]) -> list[int]:
+    """Return what is recorded of a variable: it is the array that it was while this is the same.
+
+    A view does not show that the array that owns its memory was resized, so the owner is recorded
+    too.
+    """
+    if not isinstance(array, np.ndarray):
+        return array.facts()  # of an array on a device
+    owner = owner_of(array)
+    head = [id(array), id(type(array)), array.ctypes.data, array.ndim, id(array.dtype)]
+    head += [watched_flags(array)]
+    head += [] if owner is None else [id(owner), owner.ctypes.data, owner.size]
+    return [*head, *array.shape, *array.strides]

@@ -7,14 +7,16 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastrms import weights
+from fastrms import scaling, weights
+from fastrms.dialects.recognition import arguments_in
 from fastrms.differentiation import Differentiation
-from fastrms.errors import StateError, VariableError
+from fastrms.errors import GradientError, StateError
 from fastrms.layout import Count
+from fastrms.listing import members
 from fastrms.naming import built, written
 from fastrms.optimizer import RMSprop, numbered
+from fastrms.pairing import unzipped
 from fastrms.savable import SavableScale
-from fastrms.scaling import WRAPPED, require_dynamic, require_numbers, require_scalars, rules_of
 from fastrms.surface import Surface
 from fastrms.tracked import require_settable
 
@@ -74,22 +76,19 @@ class LossScaleOptimizer(SavableScale, Differentiation, Surface):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        self._rules = rules_of(inner_optimizer)
-        self.dynamic = require_dynamic(self._rules, inner_optimizer, kwargs)
-        require_numbers(initial_scale, dynamic_growth_steps, self.dynamic)
+        self._rules = scaling.rules_of(inner_optimizer)
+        self.dynamic = scaling.require_dynamic(self._rules, inner_optimizer, kwargs)
+        scaling.require_numbers(initial_scale, dynamic_growth_steps, self.dynamic)
         self.inner_optimizer = inner_optimizer
         self.initial_scale = float(initial_scale)
         self.dynamic_growth_steps = dynamic_growth_steps if self.dynamic else None
         self.name = name or numbered("loss_scale_optimizer")
         self._own: dict[str, Any] = {"iterations": 0, "learning_rate": 0.0, "step_counter": 0}
-        self._own["dynamic_scale"] = np.float32(initial_scale)
         self._core = core = inner_optimizer._core
         with core.lock:
             core.settings.loss_scale_factor = None
-            core.refusal = core.at_rest = WRAPPED
-            core.scaling = (self._own["dynamic_scale"], self.dynamic)
-            if core.stepper is not None:
-                core.stepper.scale_by(*core.scaling)
+            core.refusal = core.at_rest = scaling.WRAPPED
+            self._set_scale(initial_scale)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "_core" in vars(self):
@@ -118,8 +117,12 @@ class LossScaleOptimizer(SavableScale, Differentiation, Surface):
 
     @property
     def iterations(self) -> int:
-        """The inner optimizer's count of updates."""
+        """The inner optimizer's count of updates; settable as there."""
         return self.inner_optimizer.iterations
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        self.inner_optimizer.iterations = value
 
     @property
     def learning_rate(self) -> float:
@@ -154,6 +157,18 @@ class LossScaleOptimizer(SavableScale, Differentiation, Surface):
         """
         return loss * self._own["dynamic_scale"]
 
+    def check_finite(self, grads: Any) -> bool:
+        """Tell whether all numbers in a list of gradients are finite; `apply` looks by itself.
+
+        Examples
+        --------
+        >>> from fastrms import LossScaleOptimizer, RMSprop
+        >>> LossScaleOptimizer(RMSprop()).check_finite([[1.0, float("inf")], None])
+        False
+        """
+        each = members(grads, GradientError, "the gradients are", "a list of arrays and None")
+        return all(np.all(np.isfinite(getattr(g, "values", g))) for g in each if g is not None)
+
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Unscale the gradients and make one step, or, if one is not finite, none.
 
@@ -169,7 +184,7 @@ class LossScaleOptimizer(SavableScale, Differentiation, Surface):
         """
         core = self._core
         with core.lock:
-            if core.refusal is not WRAPPED:
+            if core.refusal is not scaling.WRAPPED:
                 raise StateError(core.refusal)
             try:
                 core.refusal = ""
@@ -180,24 +195,16 @@ class LossScaleOptimizer(SavableScale, Differentiation, Surface):
                         stepper.calls += int(stepper.counter[Count.ADDED])
                     self._adapt(stepper.stopped)
             finally:
-                core.refusal = WRAPPED
+                core.refusal = scaling.WRAPPED
                 if core.stepper is not None:
                     core.stepper.resume()
 
     def _adapt(self, stopped: bool) -> None:
         """Set the scale of the next step."""
-        old, own = self._own["dynamic_scale"], self._own
-        own["step_counter"] += 1
-        new = old
-        with np.errstate(over="ignore", under="ignore"):
-            if stopped:
-                new = max(old * np.float32(0.5), np.float32(self._rules.floor or 0))
-            elif own["step_counter"] >= (self.dynamic_growth_steps or 1):
-                new = old * np.float32(2)
-            else:
-                return
-        own["step_counter"] = 0
-        self._set_scale(new if np.isfinite(new) else old)
+        self._own["step_counter"] += 1
+        if stopped or self.step_counter >= (self.dynamic_growth_steps or 1):
+            self._set_scale(scaling.next_scale(self._own["dynamic_scale"], stopped, self._rules))
+            self._own["step_counter"] = 0
 
     def _set_scale(self, scale: Any) -> None:
         """Let the inner optimizer divide by another scale from its next step on."""
@@ -209,10 +216,7 @@ class LossScaleOptimizer(SavableScale, Differentiation, Surface):
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Array]]) -> int:
         """Make a step from pairs of gradient and variable; return the iterations made so far."""
-        pairs = list(grads_and_vars)
-        if not pairs:
-            raise VariableError("no (gradient, variable) pairs were given; give at least one.")
-        self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
+        self.apply(*unzipped(grads_and_vars))
         return self.iterations
 
     def finalize_variable_values(self, trainable_variables: Any = None) -> None:
@@ -228,8 +232,7 @@ class LossScaleOptimizer(SavableScale, Differentiation, Surface):
         late = ("step_counter", "dynamic_scale")
         kept = [name for name in self._rules.own if self.built or name not in late]
         whole = ("iterations", "step_counter")
-        kinds = {name: np.int64 if name in whole else np.float32 for name in kept}
-        return {name: np.array(self._own[name], kinds[name]) for name in kept}
+        return {n: np.array(self._own[n], np.int64 if n in whole else np.float32) for n in kept}
 
     def get_weights(self) -> list[Array]:
         """Return copies of the state: own scalars where the dialect has them, then the inner's."""
@@ -244,9 +247,9 @@ class LossScaleOptimizer(SavableScale, Differentiation, Surface):
         StateError
             The number, a shape or a value does not fit. Nothing was changed then.
         """
-        fresh, names = list(values), list(self._scalars())
+        fresh, names = weights.listed(values), list(self._scalars())
         own = dict(zip(names, fresh, strict=False))
-        require_scalars(own)
+        scaling.require_scalars(own)
         if len(own) < len(names):
             raise StateError(f"{len(fresh)} weights were given; expected first {names}.")
         with self._core.lock:
@@ -274,7 +277,7 @@ class LossScaleOptimizer(SavableScale, Differentiation, Surface):
         cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
     ) -> "LossScaleOptimizer":
         """Build an optimizer, the inner one included, from `get_config`'s result."""
-        arguments = dict(config)
+        arguments = arguments_in(config)
         inner = arguments.pop("inner_optimizer", None)
         if isinstance(inner, Mapping):
             inner = built(inner, custom_objects or {}, {"rmsprop": RMSprop})
@@ -282,8 +285,8 @@ class LossScaleOptimizer(SavableScale, Differentiation, Surface):
 
     def __getstate__(self) -> dict[str, Any]:
         with self._core.lock:
-            names = ("initial_scale", "name", "dynamic_growth_steps")
-            arguments = {key: getattr(self, key) for key in names}
+            arguments = {"initial_scale": self.initial_scale, "name": self.name}
+            arguments["dynamic_growth_steps"] = self.dynamic_growth_steps
             if not self.dynamic:
                 arguments["dynamic"] = False
             return {"inner": self.inner_optimizer, "config": arguments, "own": dict(self._own)}

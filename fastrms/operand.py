@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from fastrms.errors import ArgumentError
+
 # What an array offers that neither moves its memory nor changes it.
 READING = frozenset(
     (
@@ -60,20 +62,38 @@ class Operand(NDArrayOperatorsMixin):
         return self.value[bare(key)]
 
     def __len__(self) -> int:
-        return len(self.value)
+        return len(self._require("len()", self.ndim > 0))
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.value)
+        return iter(self._require("iteration", self.ndim > 0))
 
     def __float__(self) -> float:
         """Return the shortest decimal that names the value: 9.683772, not 9.683772087097168."""
-        return float(str(np.asarray(self).reshape(())[()]))
+        return float(str(self._number("float()")))
 
     def __int__(self) -> int:
-        return int(np.asarray(self).reshape(())[()])
+        return int(self._number("int()"))
 
     def __bool__(self) -> bool:
-        return bool(np.asarray(self))
+        return bool(self._number("truth"))
+
+    def __round__(self, digits: int | None = None) -> Any:
+        """Return the value rounded, in its dtype, as in Keras 3."""
+        return np.round(self.value, digits or 0)
+
+    def _number(self, what: str) -> Any:
+        """Return the value of one element, or raise."""
+        self._require(what, self.size == 1)
+        return np.asarray(self).reshape(())[()]
+
+    def _require(self, what: str, fits: bool) -> Any:
+        """Return the value if it fits what is asked of it, or raise."""
+        if not fits:
+            raise ArgumentError(
+                f"{what} of a {type(self).__name__} of shape {self.shape}; valid: one element for "
+                "numbers and truth, an axis for the others. Reduce it with .sum(), for example."
+            )
+        return self.value
 
     __hash__ = object.__hash__
 

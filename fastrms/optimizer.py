@@ -12,7 +12,7 @@ from fastrms.dialects import Dialect, get_dialect
 from fastrms.differentiation import Differentiation
 from fastrms.errors import StateError, VariableError
 from fastrms.exclusion import undecayed
-from fastrms.pairing import as_trees, paired
+from fastrms.pairing import as_trees, paired, unzipped
 from fastrms.rates import Rate, called
 from fastrms.savable import Savable
 from fastrms.stepper import Stepper
@@ -282,11 +282,7 @@ class RMSprop(Subclassing, Differentiation, Tracking, Surface, Savable):
         >>> RMSprop().apply_gradients([(np.ones(2), w)])
         1
         """
-        pairs = list(grads_and_vars)
-        if not pairs:
-            raise VariableError("no (gradient, variable) pairs were given; give at least one.")
-        gradients, variables = [g for g, _ in pairs], [v for _, v in pairs]
-        self.apply(gradients, variables, stream=stream)
+        self.apply(*unzipped(grads_and_vars), stream=stream)
         return self.iterations
 
     def __repr__(self) -> str:

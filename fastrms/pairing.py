@@ -1,13 +1,14 @@
 """Which gradient belongs to which variable, and which variables need one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from fastrms.dialects.fields import Dialect
 from fastrms.errors import GradientError, VariableError
+from fastrms.listing import members
 from fastrms.variables import Variables, describe, flatten, is_one, leaves_of
+
+_TREES = (Mapping, list, tuple)
 
 
 def arranged(variables: Variables, gradients: list[Any], given: list[Any]) -> list[Any]:
@@ -69,19 +70,23 @@ def paired(grads: Any, variables: Any, known: Variables | None) -> tuple[list[An
 
 def as_trees(gradients: Any, variables: Any) -> tuple[Any, Any]:
     """Return trees that can be walked twice: iterators become lists."""
-    if not (isinstance(gradients, Iterable) or is_one(gradients)):
-        raise GradientError(
-            f"the gradients are {describe(gradients)}; valid: a list or a dictionary with one "
-            "gradient (or None) per variable; pass [gradient] for one."
-        )
-    if not (isinstance(variables, Iterable | None) or is_one(variables)):
+    if not (isinstance(gradients, _TREES) or is_one(gradients)):
+        valid = "a list or a dictionary, one gradient or None each; pass [gradient] for one"
+        gradients = members(gradients, GradientError, "the gradients are", valid)
+    if not (variables is None or isinstance(variables, _TREES) or is_one(variables)):
+        valid = "a list or a dictionary of arrays, or None for build()'s; pass [variable] for one"
+        variables = members(variables, VariableError, "the variables are", valid)
+    return gradients, variables
+
+
+def unzipped(pairs: Any) -> tuple[list[Any], list[Any]]:
+    """Return the gradients and the variables of what `apply_gradients` is given."""
+    found = members(pairs, VariableError, "what apply_gradients was given is", "a list of pairs")
+    try:
+        gradients, variables = zip(*found, strict=True)
+    except (TypeError, ValueError):
         raise VariableError(
-            f"the variables are {describe(variables)}; valid: a list or a dictionary of arrays, "
-            "or None for those of build(); pass [variable] for one."
-        )
-    kept = (Mapping, list, tuple, np.ndarray, type(None))
-    found = [
-        tree if isinstance(tree, kept) or is_one(tree) else list(tree)
-        for tree in (gradients, variables)
-    ]
-    return found[0], found[1]
+            f"no (gradient, variable) pairs, or not only such, were given: {found!r:.60}; give at "
+            "least one."
+        ) from None
+    return list(gradients), list(variables)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms import inspection, kernels, program, tables
-from fastrms.inspection import Desk
-from fastrms.layout import HARDWARE_FLUSH, Count, Fact, facts_of
+from fastrms.inspection import Desk, Place, place_of
+from fastrms.layout import HARDWARE_FLUSH, Count
 from fastrms.program import ALONE, FLUSH, STATE_WORDS, Column
 from fastrms.reference import CHUNK
 from fastrms.rule import EACH
@@ -29,15 +29,9 @@ def _words(values: list[int]) -> Words:
     return np.array([v % 2**64 for v in values] or [0], np.uint64)
 
 
-def _facts(shop: Workshop) -> tuple[Words, int]:
-    """Record every variable in a table of equal rows."""
-    arrays = shop.variables.arrays
-    width = int(Fact.FIRST) + 2 * max(a.ndim for a in arrays)
-    table = np.zeros((len(arrays), width), np.uint64)
-    for i, array in enumerate(arrays):
-        facts = facts_of(array, order_of(array))
-        table[i, : len(facts)] = facts
-    return table, width
+def _table(rows: list[list[int]], width: int) -> Words:
+    """Store rows of numbers as unsigned words, at least one so that there is an address."""
+    return np.array(rows or [[0] * width], np.uint64)
 
 
 _SLOTS = {
@@ -208,41 +202,43 @@ class Plan:
     def _seal(self, counter: Words) -> None:
         """Turn the collected rows into the tables that compiled code reads."""
         shop = self.shop
-        self.rows = np.array(self._rows or [[0] * len(Column)], np.uint64)
+        self.rows = _table(self._rows, len(Column))
         self.ends, self.state = _words(self._ends), np.zeros(STATE_WORDS, np.int64)
-        facts, width = _facts(shop)
-        starts, ends = (_words(places) for places in shop.written())
-        flat = [patch for patches in self._patches for patch in patches]
-        first = np.cumsum([0] + [len(p) for p in self._patches]).astype(np.uint64)
-        places, offsets = _words([p for p, _ in flat]), _words([o for _, o in flat])
-        expected = _words([int(p) for p in self.present])
-        self.accepted = np.zeros(len(self.present), np.uint64)
+        starts, ends = shop.written()
+        places, patches = self._gradients()
+        self.accepted = places[:, Place.ACCEPTED]
         self.attention = np.zeros(len(self.present), np.uint64)
         tables: dict[Desk, Any] = {
+            Desk.PLACES: places,
             Desk.COUNT: len(self.present),
-            Desk.FACTS: facts,
-            Desk.FACT_WIDTH: width,
-            Desk.EXPECTED: expected,
-            Desk.ACCEPTED: self.accepted,
+            Desk.PATCHES: patches,
             Desk.ATTENTION: self.attention,
-            Desk.PATCHES: first,
-            Desk.PATCH_ROWS: places,
-            Desk.PATCH_OFFSETS: offsets,
-            Desk.ROWS: self.rows,
-            Desk.STARTS: starts,
-            Desk.ENDS: ends,
-            Desk.EXTENTS: starts.size,
-            Desk.NONE: id(None),
-            Desk.ARRAY_TYPE: id(np.ndarray),
-            Desk.GIVEN: _words([id(given) for given in shop.variables.given]),
+            Desk.STARTS: _words([*starts, -1]),
+            Desk.ENDS: _words(ends),
+            Desk.EXTENTS: len(starts),
         }
         desk = [t.ctypes.data if isinstance(t, np.ndarray) else int(t) for t in tables.values()]
         self.desk = _words(desk)
         self._kept.append(tables)
-        self._places = (first, places, offsets)
         self._drive = program.driver()
         self._look: Callable[[int, int, int], int] = inspection.looker()
         self._set_calls(counter)
+
+    def _gradients(self) -> tuple[Words, Words]:
+        """Return the table of `Place`, and where in the program each gradient's address belongs."""
+        shop, places, patches = self.shop, list[list[int]](), list[list[int]]()
+        for i, array in enumerate(shop.variables.arrays):
+            axes = _words([*array.shape, *array.strides])
+            self._kept.append(axes)
+            place = place_of(array, order_of(array), axes.ctypes.data, self.present[i])
+            place[Place.GIVEN] = id(shop.variables.given[i])
+            place[Place.FIRST_PATCH] = len(patches)
+            for row, offset in self._patches[i]:
+                word = row * len(Column) + Column.GRADIENT
+                patches.append([self.rows.ctypes.data + 8 * word, offset])
+            place[Place.LAST_PATCH] = len(patches)
+            places.append(list(place.values()))
+        return _table(places, len(Place)), _table(patches, 2)
 
     def _set_calls(self, counter: Words) -> None:
         """Prepare the arguments of the compiled calls."""
@@ -256,7 +252,7 @@ class Plan:
         self._alone = (*common, counter.ctypes.data, flush | ALONE)
         self._shared = (*common, counter.ctypes.data, flush)
         # With what a late worker still looks at; not the plan, which would keep itself alive.
-        kept, words = (self.rows, self.state), (table, width, state, bool(flush))
+        kept, words = (self.rows, self.state), (table, width, state, flush)
         self._job = (program.helper(), words, kept) if self.many else None
         self.address = self.desk.ctypes.data
 
@@ -265,10 +261,9 @@ class Plan:
         if isinstance(gradient, Rows):
             self._put_rows(index, gradient)
             return
-        first, places, offsets = self._places
         self.accepted[index] = 0  # first: an interrupt below must not leave rows half changed
-        for k in range(int(first[index]), int(first[index + 1])):
-            self.rows[places[k], Column.GRADIENT] = gradient.ctypes.data + int(offsets[k])
+        for row, offset in self._patches[index]:
+            self.rows[row, Column.GRADIENT] = gradient.ctypes.data + offset
         self._loose[index] = gradient
 
     def _put_rows(self, index: int, rows: Rows) -> None:

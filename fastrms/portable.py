@@ -58,13 +58,12 @@ class Portable:
 
     @iterations.setter
     def iterations(self, value: int) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-            raise ArgumentError(f"iterations={value!r} is not valid; valid: an integer >= 0.")
-        calls = int(value) * (self._core.settings.gradient_accumulation_steps or 1)
-        if calls >= 2**63:
-            raise ArgumentError(
-                f"iterations={value!r} is too large; valid: an integer >= 0 that fits in 64 bits."
-            )
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        steps = self._core.settings.gradient_accumulation_steps or 1
+        if not whole or not 0 <= int(value) * steps < 2**63:
+            valid = f"an integer >= 0 and < {2**63 // steps}"
+            raise ArgumentError(f"iterations={value!r} is not valid; valid: {valid}.")
+        calls = int(value) * steps
         with self._core.lock:
             if self._core.stepper is None:
                 self._core.calls_before_build = calls
@@ -85,6 +84,9 @@ class Portable:
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
         settings, row = self._core.settings, self._core.row
+        if not isinstance(value, bool) and isinstance(value, int | np.integer | np.ndarray):
+            # A constructor may refuse them; assigning to the system's variable takes them.
+            value = float(value) if np.ndim(value) == 0 and np.isrealobj(value) else value
         checked = settle(row, {"learning_rate": value}).learning_rate
         settable = row.schedules is not None and row.schedules.settable
         if callable(settings.learning_rate) and not callable(checked) and not settable:
@@ -137,7 +139,7 @@ class Portable:
         >>> optimizer.iterations, optimizer.learning_rate
         (7, 0.5)
         """
-        fresh = list(values)
+        fresh = weights.listed(values)
         with self._core.lock:
             weights.replace(self._core, fresh)
 

@@ -8,13 +8,13 @@ import platform
 from enum import IntEnum
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastrms import compiling
+from fastrms.instructions import BYTES, WORD, Words, call, repeated
 from fastrms.layout import FLUSH_BITS, Count
 from fastrms.rule import Function
 
@@ -43,13 +43,15 @@ class Column(IntEnum):
 # and claiming a ticket cannot claim the ticket of the same place in a later run.
 _RUN_BITS, _TICKET = 24, (1 << 24) - 1
 # Byte offsets of a running program's shared words; the first says whether it is open.
-_LIMIT, _NEXT, _DONE = np.uint64(8), np.uint64(16), np.uint64(24)
+_OPEN, _LIMIT, _NEXT, _DONE = 0, 8, 16, 24
 STATE_WORDS, FLUSH, ALONE = 4, 1, 2
-_FUNCTION, _NUMBERS = int(Column.FUNCTION), int(Column.NUMBERS)
-_CALLS, _ADDED, _ENDED = int(Count.CALLS), int(Count.ADDED), int(Count.ENDED)
-_STOP = int(Count.STOP)
-_INT64_POINTER = ir.IntType(64).as_pointer()
-_ANY_POINTER = ir.IntType(8).as_pointer()
+
+
+def call_row(builder: Any, row: Any, numbers: Any, function: Any) -> None:
+    """Emit a call of a row's function with the addresses of the row and of its numbers."""
+    kind = ir.FunctionType(ir.VoidType(), [WORD.as_pointer(), BYTES, BYTES])
+    first, second = builder.inttoptr(row, kind.args[0]), builder.inttoptr(numbers, BYTES)
+    builder.call(builder.inttoptr(function, kind.as_pointer()), [first, second, second])
 
 
 @intrinsic
@@ -57,120 +59,10 @@ def invoke(typingctx, row, numbers, function):  # type: ignore[no-untyped-def]
     """Call a row's function with the addresses of the row and of its numbers."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        kind = ir.FunctionType(ir.VoidType(), [_INT64_POINTER, _ANY_POINTER, _ANY_POINTER])
-        target = builder.inttoptr(args[2], kind.as_pointer())
-        first = builder.inttoptr(args[0], _INT64_POINTER)
-        second = builder.inttoptr(args[1], _ANY_POINTER)
-        builder.call(target, [first, second, second])
+        call_row(builder, *args)
         return context.get_dummy_value()
 
     return types.void(types.uint64, types.uint64, types.uint64), codegen
-
-
-@intrinsic
-def _load(typingctx, address):  # type: ignore[no-untyped-def]
-    """Read a word that other threads write."""
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return builder.load_atomic(builder.inttoptr(args[0], _INT64_POINTER), "seq_cst", 8)
-
-    return types.int64(types.uint64), codegen
-
-
-@intrinsic
-def _store(typingctx, address, value):  # type: ignore[no-untyped-def]
-    """Write a word that other threads read."""
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        builder.store_atomic(args[1], builder.inttoptr(args[0], _INT64_POINTER), "seq_cst", 8)
-        return context.get_dummy_value()
-
-    return types.void(types.uint64, types.int64), codegen
-
-
-@intrinsic
-def _add(typingctx, address, value):  # type: ignore[no-untyped-def]
-    """Add to a word that other threads add to."""
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return builder.atomic_rmw(
-            "add", builder.inttoptr(args[0], _INT64_POINTER), args[1], "seq_cst"
-        )
-
-    return types.int64(types.uint64, types.int64), codegen
-
-
-@intrinsic
-def _swap(typingctx, address, old, new):  # type: ignore[no-untyped-def]
-    """Replace a word if it still is `old`; tell whether it was."""
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        pointer = builder.inttoptr(args[0], _INT64_POINTER)
-        result = builder.cmpxchg(pointer, args[1], args[2], "seq_cst", "seq_cst")
-        return context.cast(builder, builder.extract_value(result, 1), types.boolean, types.int64)
-
-    return types.int64(types.uint64, types.int64, types.int64), codegen
-
-
-@intrinsic
-def _enter_mode(typingctx, flush):  # type: ignore[no-untyped-def]
-    """Let this thread flush subnormal numbers, or keep them; return the mode it had."""
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        word, slot, save, load = _mode_access(builder)
-        if not FLUSH_BITS:
-            return word(0)
-        pointer = builder.bitcast(slot, _ANY_POINTER)
-        builder.call(save, [pointer])
-        old = builder.load(slot)
-        kept = builder.and_(old, word(~FLUSH_BITS & 0xFFFFFFFF))
-        changed = builder.select(args[0], builder.or_(old, word(FLUSH_BITS)), kept)
-        builder.store(changed, slot)
-        builder.call(load, [pointer])
-        return old
-
-    return types.uint32(types.boolean), codegen
-
-
-@intrinsic
-def _leave_mode(typingctx, old):  # type: ignore[no-untyped-def]
-    """Give this thread the mode it had."""
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        _, slot, _, load = _mode_access(builder)
-        if FLUSH_BITS:
-            builder.store(args[0], slot)
-            builder.call(load, [builder.bitcast(slot, _ANY_POINTER)])
-        return context.get_dummy_value()
-
-    return types.void(types.uint32), codegen
-
-
-def _mode_access(builder: Any) -> tuple[Any, Any, Any, Any]:
-    """Return the type of MXCSR, a place for it, and LLVM's functions to save and load it."""
-    word = ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [_ANY_POINTER])
-    names = ("llvm.x86.sse.stmxcsr", "llvm.x86.sse.ldmxcsr")
-    save, load = (
-        cgutils.get_or_insert_function(builder.module, kind, name) if FLUSH_BITS else None
-        for name in names
-    )
-    return word, cgutils.alloca_once(builder, word), save, load
-
-
-if platform.system() == "Windows":
-
-    @njit(**compiling.INNER)
-    def _give_way():  # type: ignore[no-untyped-def]
-        """Do nothing: there is no portable yield to call."""
-
-else:
-    _sched_yield = types.ExternalFunction("sched_yield", types.intc())
-
-    @njit(**compiling.INNER)
-    def _give_way():  # type: ignore[no-untyped-def]
-        """Let another thread run, a worker that still holds a row above all."""
-        _sched_yield()
 
 
 @intrinsic
@@ -178,42 +70,158 @@ def words(typingctx, address):  # type: ignore[no-untyped-def]
     """View an address as a pointer to unsigned words."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return builder.inttoptr(args[0], _INT64_POINTER)
+        return builder.inttoptr(args[0], WORD.as_pointer())
 
     return types.CPointer(types.uint64)(types.uint64), codegen
 
 
-@njit(**compiling.INNER)
-def _run(table, width, ticket):  # type: ignore[no-untyped-def]
-    """Carry out one row."""
-    row = table + np.uint64(ticket) * width
-    head = words(row)
-    invoke(row, head[_NUMBERS], head[_FUNCTION])
+class _Running:
+    """A running program, as the machine code that is being written sees it."""
+
+    def __init__(self, builder: Any, table: Any, width: Any, state: Any) -> None:
+        self.builder = builder
+        self._table, self._width, self._state = table, width, state
+        self._mode = cgutils.alloca_once(builder, ir.IntType(32))
+
+    def enter_mode(self, flush: Any) -> Any:
+        """Emit: let this thread flush subnormal numbers, or keep them; give the mode it had."""
+        builder, word = self.builder, ir.IntType(32)
+        if not FLUSH_BITS:
+            return word(0)
+        call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), self._mode_place)
+        old = builder.load(self._mode)
+        kept = builder.and_(old, word(~FLUSH_BITS & 0xFFFFFFFF))
+        self.leave_mode(builder.select(flush, builder.or_(old, word(FLUSH_BITS)), kept))
+        return old
+
+    def leave_mode(self, mode: Any) -> None:
+        """Emit: set this thread's mode."""
+        if FLUSH_BITS:
+            self.builder.store(mode, self._mode)
+            call(self.builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), self._mode_place)
+
+    @property
+    def _mode_place(self) -> Any:
+        """Where LLVM's functions find the word that holds the mode."""
+        return self.builder.bitcast(self._mode, BYTES)
+
+    def _shared(self, offset: int) -> Any:
+        """Emit the place of a word that several threads write."""
+        address = self.builder.add(self._state, WORD(offset))
+        return self.builder.inttoptr(address, WORD.as_pointer())
+
+    def load(self, offset: int) -> Any:
+        """Emit: read a shared word."""
+        return self.builder.load_atomic(self._shared(offset), "seq_cst", 8)
+
+    def store(self, offset: int, value: Any) -> None:
+        """Emit: write a shared word."""
+        self.builder.store_atomic(value, self._shared(offset), "seq_cst", 8)
+
+    def run(self, ticket: Any) -> None:
+        """Emit: carry out one row."""
+        builder = self.builder
+        row = builder.add(self._table, builder.mul(ticket, self._width))
+        head = Words(builder, row)
+        call_row(builder, row, head[Column.NUMBERS], head[Column.FUNCTION])
+
+    def share(self) -> None:
+        """Emit: take rows of the current phase until none is left."""
+        builder = self.builder
+        with repeated(builder) as leave:
+            ticket = self.load(_NEXT)
+            leave(builder.icmp_unsigned(">=", ticket, self.load(_LIMIT)))
+            following = builder.add(ticket, WORD(1))
+            claim = builder.cmpxchg(self._shared(_NEXT), ticket, following, "seq_cst", "seq_cst")
+            with builder.if_then(builder.extract_value(claim, 1)):
+                self.run(builder.and_(ticket, WORD(_TICKET)))
+                builder.atomic_rmw("add", self._shared(_DONE), WORD(1), "seq_cst")
+
+    def give_way(self) -> None:
+        """Emit: let another thread run, one that still holds a row above all."""
+        if platform.system() != "Windows":  # has no portable yield to call
+            call(self.builder, "sched_yield", ir.IntType(32))
 
 
-@njit(**compiling.INNER)
-def _share(table, width, state):  # type: ignore[no-untyped-def]
-    """Take rows of the current phase until none is left."""
-    while True:
-        ticket = _load(state + _NEXT)
-        if ticket >= _load(state + _LIMIT):
-            return
-        if _swap(state + _NEXT, ticket, ticket + 1):
-            _run(table, width, ticket & _TICKET)
-            _add(state + _DONE, 1)
+@intrinsic
+def _help(typingctx, table, width, state, flush):  # type: ignore[no-untyped-def]
+    """Take rows of an open program until its owner closes it."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        running = _Running(builder, *args[:3])
+        mode = running.enter_mode(cgutils.is_true(builder, args[3]))
+        with repeated(builder) as leave:
+            leave(cgutils.is_false(builder, running.load(_OPEN)))
+            running.share()
+            running.give_way()
+        running.leave_mode(mode)
+        return context.get_dummy_value()
+
+    return types.void(table, width, state, flush), codegen
+
+
+def _drive_alone(running: _Running, ends: Words, count: Any, counter: Words) -> None:
+    """Emit: carry out all rows in this thread, phase by phase until the end or a stop."""
+    builder, done = running.builder, cgutils.alloca_once_value(running.builder, WORD(0))
+    with cgutils.for_range(builder, count) as phase:
+        with builder.if_then(cgutils.is_true(builder, counter[Count.STOP])):
+            phase.do_break()
+        limit = ends[phase.index]
+        with cgutils.for_range(builder, limit, start=builder.load(done)) as row:
+            running.run(row.index)
+        builder.store(limit, done)
+
+
+def _drive_shared(running: _Running, ends: Words, count: Any, counter: Words) -> None:
+    """Emit: open the program to the workers, and share its rows phase by phase."""
+    builder, bits = running.builder, WORD(_RUN_BITS)
+    # The run before left its limit here, below every ticket of this run.
+    last = builder.lshr(running.load(_NEXT), bits)
+    base = builder.shl(builder.add(last, WORD(1)), bits)
+    for offset, value in ((_NEXT, base), (_DONE, WORD(0)), (_OPEN, WORD(1))):
+        running.store(offset, value)
+    with cgutils.for_range(builder, count) as phase:
+        with builder.if_then(cgutils.is_true(builder, counter[Count.STOP])):
+            phase.do_break()
+        limit = ends[phase.index]
+        running.store(_LIMIT, builder.add(base, limit))
+        running.share()
+        with repeated(builder) as leave:
+            leave(builder.icmp_unsigned(">=", running.load(_DONE), limit))
+            running.give_way()
+    running.store(_OPEN, WORD(0))
+
+
+@intrinsic
+def _drive(typingctx, arguments):  # type: ignore[no-untyped-def]
+    """Carry out a program phase by phase until the end or a stop, then count."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        *program, phases, count, counters, asked = cgutils.unpack_tuple(builder, args[0])
+        running = _Running(builder, *program)
+        ends, counter = Words(builder, phases), Words(builder, counters)
+        old = running.enter_mode(cgutils.is_true(builder, builder.and_(asked, WORD(FLUSH))))
+        alone = cgutils.is_true(builder, builder.and_(asked, WORD(ALONE)))
+        with builder.if_else(alone) as (then, otherwise):
+            with then:
+                _drive_alone(running, ends, count, counter)
+            with otherwise:
+                _drive_shared(running, ends, count, counter)
+        with builder.if_then(cgutils.is_false(builder, counter[Count.STOP])):
+            counter[Count.CALLS] = builder.add(counter[Count.CALLS], counter[Count.ADDED])
+        counter[Count.ENDED] = builder.add(counter[Count.ENDED], WORD(1))
+        running.leave_mode(old)
+        return context.get_dummy_value()
+
+    return types.void(arguments), codegen
 
 
 def make_help(stamp: str) -> Function:
     """Write the part of a worker: take rows of an open program until its owner closes it."""
 
     def help_(table, width, state, flush):  # type: ignore[no-untyped-def]
-        if stamp == "":
-            return
-        old = _enter_mode(flush)
-        while _load(state) != 0:
-            _share(table, width, state)
-            _give_way()
-        _leave_mode(old)
+        if stamp != "":
+            _help(table, width, state, flush)
 
     return help_
 
@@ -222,47 +230,15 @@ def make_drive(stamp: str) -> Function:
     """Write the part of the owner: phase by phase until the end or a stop, then count."""
 
     def drive(table, width, state, phases, count, counters, mode):  # type: ignore[no-untyped-def]
-        if stamp == "":
-            return
-        ends, counter = words(phases), words(counters)
-        flush, alone = mode & np.uint64(1) != 0, mode & np.uint64(2) != 0
-        old = _enter_mode(flush)
-        if alone:
-            ticket = 0
-            for phase in range(np.int64(count)):
-                if counter[_STOP] != 0:
-                    break
-                while ticket < np.int64(ends[phase]):
-                    _run(table, width, ticket)
-                    ticket += 1
-        else:
-            # The run before left its limit here, below every ticket of this run.
-            base = ((_load(state + _NEXT) >> _RUN_BITS) + 1) << _RUN_BITS
-            _store(state + _NEXT, base)
-            _store(state + _DONE, 0)
-            _store(state, 1)
-            for phase in range(np.int64(count)):
-                if counter[_STOP] != 0:
-                    break
-                limit = np.int64(ends[phase])
-                _store(state + _LIMIT, base + limit)
-                _share(table, width, state)
-                while _load(state + _DONE) < limit:
-                    _give_way()
-            _store(state, 0)
-        if counter[_STOP] == 0:
-            counter[_CALLS] += counter[_ADDED]
-        counter[_ENDED] += np.uint64(1)
-        _leave_mode(old)
+        if stamp != "":
+            _drive((table, width, state, phases, count, counters, mode))
 
     return drive
 
 
 def helper() -> Function:
     """Compile the part of a worker."""
-    word = types.uint64
-    signature = types.void(word, word, word, types.boolean)
-    return compiling.function(make_help, signature)
+    return compiling.function(make_help, types.void(*[types.uint64] * 4))
 
 
 def driver() -> Function:

@@ -74,6 +74,14 @@ def require_numbers(scale: Any, steps: Any, dynamic: bool) -> None:
         )
 
 
+def next_scale(old: Any, stopped: bool, rules: LossScale) -> Any:
+    """Return the scale after a skipped step, or after enough steps in a row without one."""
+    with np.errstate(over="ignore", under="ignore"):
+        if stopped:
+            return max(old * np.float32(0.5), np.float32(rules.floor or 0))
+        return old * np.float32(2) if old <= np.finfo(np.float32).max / 2 else old
+
+
 def require_scalars(given: Mapping[str, Any]) -> None:
     """Check the scalars that `set_weights` is to set."""
     for name, value in given.items():

@@ -53,6 +53,11 @@ def lent(value: Any) -> Array:
     return array
 
 
+def overflows(given: Array, array: Array) -> bool:
+    """Tell whether a finite number became infinite in another dtype, as 1e300 in float32."""
+    return array.dtype != given.dtype and bool((np.isfinite(given) & ~np.isfinite(array)).any())
+
+
 def copied(value: Any, dtype: DTypeLike | None) -> Array:
     """Return a copy of a value: an array keeps its dtype, numbers and lists become float32."""
     try:
@@ -64,6 +69,8 @@ def copied(value: Any, dtype: DTypeLike | None) -> Array:
             array: Array = np.array(found, dtype=dtype if kept else np.float32, subok=False)
         if array.dtype.kind not in "biuf" or not array.dtype.isnative:
             raise TypeError(f"dtype {array.dtype.str}")
+        if overflows(found, array):
+            raise TypeError(f"a number in it is too large for {array.dtype}: pass dtype='float64'")
     except (TypeError, ValueError) as error:
         raise VariableError(
             f"{value!r:.60} cannot be the value of a Variable ({error}); valid: a number, a list "
@@ -75,17 +82,16 @@ def copied(value: Any, dtype: DTypeLike | None) -> Array:
 def fitting(value: Any, what: str, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> Array:
     """Return a value that is to be assigned, converted; raise if it is not what is expected."""
     try:
-        found = np.asarray(view_of(value) if is_source(value) else value)
+        given = np.asarray(view_of(value) if is_source(value) else value)
+        kinds = given.dtype.kind in "biuf" and np.can_cast(given.dtype, dtype, "same_kind")
+        kinds = kinds or given.dtype == dtype
+        with np.errstate(all="ignore"):
+            fresh = given.astype(dtype) if kinds else given
+        if fresh.shape != shape or not kinds or overflows(given, fresh):
+            raise TypeError(f"{given.dtype} of shape {given.shape}")
     except (TypeError, ValueError) as error:
         raise VariableError(
-            f"{what} got {value!r:.60} ({error}); valid: numbers of shape {shape}. Nothing was "
-            "changed."
+            f"{what} got {value!r:.60} ({error}); expected {dtype} of shape {shape}, no number "
+            "too large. Nothing was changed."
         ) from error
-    kinds = found.dtype.kind in "biuf" and np.can_cast(found.dtype, dtype, "same_kind")
-    if found.shape != shape or not (kinds or found.dtype == dtype):
-        raise VariableError(
-            f"{what} got {found.dtype} of shape {found.shape}; expected {dtype} of shape {shape}. "
-            "Nothing was changed."
-        )
-    with np.errstate(all="ignore"):
-        return found.astype(dtype)
+    return fresh

@@ -20,7 +20,7 @@ from fastrms.rates import scheduled
 from fastrms.schedules import LearningRateSchedule
 from fastrms.sparse import ROWS, Rows, kinds_of
 from fastrms.state import State
-from fastrms.variables import Variables, describe, order_of
+from fastrms.variables import Variables, describe
 from fastrms.work import ACCUMULATE, CLEAR, IDLE, UPDATE, Item, Workshop
 
 Array = NDArray[Any]
@@ -41,7 +41,7 @@ class Stepper:
         self.counter = np.zeros(len(Count), np.uint64)
         self.counter[Count.ADDED] = row.counts == "every step" or settings.decay > 0
         self.dtypes = [a.dtype for a in variables.arrays]
-        self._facts = [facts_of(a, order_of(a)) for a in variables.arrays]
+        self._facts = [facts_of(a) for a in variables.arrays]
         self._plans: dict[tuple[str, tuple[int, ...]], AnyPlan] = {}
         self._present: dict[str, tuple[int, ...]] = {}
         self._replaced = False  # whether some gradients replace their variables in this step
@@ -58,7 +58,7 @@ class Stepper:
 
     def hand_over(self, engine: Callable[..., AnyPlan]) -> None:
         """Let another engine carry out all steps, and look at every array through Python."""
-        self.engine, self._compiled, self._swift = engine, False, False
+        self.engine, self._compiled, self._swift, self.shop.whole = engine, False, False, True
 
     @property
     def calls(self) -> int:
@@ -213,7 +213,7 @@ class Stepper:
 
     def _kinds(self, gradients: list[Any]) -> tuple[int, ...]:
         """Tell what each variable has in a step: nothing, a gradient of its shape, or rows."""
-        return kinds_of(gradients, bool(self.settings.gradient_accumulation_steps))
+        return kinds_of(gradients, self.shop.whole)
 
     def _put(self, plan: AnyPlan, index: int, gradient: "Array | Rows") -> None:
         """Set a checked gradient; rows were looked at for numbers that are not finite."""
@@ -242,7 +242,7 @@ class Stepper:
         """Raise if a variable's memory, shape, dtype or flags changed since it was recorded."""
         elsewhere = self.variables.moved()
         for i, array in enumerate(self.variables.arrays):
-            if i == elsewhere or facts_of(array, order_of(array)) != self._facts[i]:
+            if i == elsewhere or facts_of(array) != self._facts[i]:
                 raise VariableError(
                     f"variable {self.variables.label(i)} has changed since build(): it now is "
                     f"{describe(self.variables.given[i])} (writeable: {array.flags.writeable}), "

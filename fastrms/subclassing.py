@@ -15,8 +15,7 @@ from fastrms.cuda.slices import Scattered
 from fastrms.engines import ReferencePlan, pairs_of, results_of
 from fastrms.errors import ArgumentError, DialectError, GradientError
 from fastrms.layout import Count
-from fastrms.rule import Slots, Variant
-from fastrms.sparse import Rows
+from fastrms.rule import CONDITIONING, Slots, Variant
 from fastrms.stepper import Stepper
 from fastrms.tracked import FREE, require_settable
 from fastrms.variable import Variable
@@ -41,13 +40,8 @@ HOOKS = frozenset(
     )
 )
 SLOTS = ("velocity", "momentum", "average_gradient")
-_UNCONDITIONED = dict.fromkeys(
-    (
-        *("accumulate", "accumulated", "scaled", "value_first", "factor", "divisor", "value_last"),
-        *("decoupled_decay", "coupled_decay", "ema"),
-    ),
-    False,
-)
+_AROUND = (*Variant._fields[CONDITIONING], "decoupled_decay", "coupled_decay", "ema")
+_UNCONDITIONED = dict.fromkeys(_AROUND, False)
 
 
 def _is_ours(kind: type) -> bool:
@@ -96,10 +90,10 @@ class Subclassing:
         """Update one variable and its slots, and nothing else: what `apply` does at its core.
 
         A subclass may override it, to be called with each gradient (unscaled, accumulated and
-        clipped), its Variable and the learning rate of the step; weight decay comes before it and
-        moving averages after it. It runs in NumPy and keeps copies of everything to go back to if
-        it raises, so it is slower than a step without. With two parameters, as in tf.keras, it is
-        called without the rate.
+        clipped; rows of a table as an array of its size), its Variable and the rate of the step;
+        weight decay comes before it and moving averages after it. It runs in NumPy and keeps
+        copies of everything to go back to if it raises, so it is slower than a step without. With
+        two parameters, as in tf.keras, it is called without the rate.
 
         Parameters
         ----------
@@ -180,14 +174,13 @@ class UserPlan(ReferencePlan):
         ]
 
     def put(self, index: int, gradient: Any) -> None:
-        """Set the gradient of a variable; rows have no place in a user's update step."""
-        if isinstance(gradient, Rows | Scattered):
+        """Set the gradient of a variable; from a GPU it is copied: update steps are for NumPy."""
+        if isinstance(gradient, Scattered):
             raise GradientError(
-                f"the gradient of variable {self.shop.variables.label(index)} is IndexedSlices, "
-                "which only RMSprop's own update takes, no update step of another class; give a "
-                "dense gradient. Nothing was changed."
+                f"the gradient of variable {self.shop.variables.label(index)} is IndexedSlices on "
+                "a GPU, which only RMSprop's own update takes, no update step of another class; "
+                "give a dense gradient. Nothing was changed."
             )
-        # From a GPU it is copied here: an update step is written for NumPy.
         super().put(index, np.asarray(flat(gradient)))
 
     def run(self) -> None:

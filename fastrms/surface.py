@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from fastrms.arguments import Settings
 from fastrms.clipping import clipped
 from fastrms.cuda.memory import DeviceArray
-from fastrms.errors import StateError, VariableError
+from fastrms.errors import ArgumentError, GradientError, StateError, VariableError
+from fastrms.listing import members
 from fastrms.variable import Variable
-from fastrms.variables import describe, flatten
+from fastrms.variables import describe, flatten, leaves_of
 from fastrms.weights import Core
 
 Array = NDArray[Any]
@@ -28,7 +29,9 @@ class Surface:
     def __getattr__(self, name: str) -> Any:
         if name in _HYPERPARAMETERS and "_core" in vars(self):
             return getattr(self._core.settings, name)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
+        inner = hasattr(type(vars(self).get("inner_optimizer")), name)
+        where = f" of its own; valid: inner_optimizer.{name}" if inner else ""
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{where}.")
 
     @property
     def lr(self) -> float:
@@ -67,7 +70,8 @@ class Surface:
                 "exclude_from_weight_decay was called after build(); call it before build() or "
                 "the first step."
             )
-        self._core.excluded = (list(var_list or []), list(var_names or []))
+        names = members(var_names or (), ArgumentError, "var_names is", "a list, as ['bias']")
+        self._core.excluded = ([] if var_list is None else leaves_of(var_list), names)
 
     def assign(self, variable: Any, value: Any) -> None:
         """Give a variable a value, in place; see `Variable.assign`.
@@ -165,6 +169,7 @@ class Surface:
                     f"{sorted(known)[:8]}, those of build(). Nothing was changed."
                 )
             trainable_variables = [named[name] for name in known]
+        trainable_variables = leaves_of(trainable_variables)
         if len(trainable_variables) != len(arrays):
             raise VariableError(
                 f"{len(trainable_variables)} trainable variables were given; expected {len(arrays)}"
@@ -192,6 +197,7 @@ class Surface:
         >>> store
         {'0': array(0), '1': array(0.001, dtype=float32)}
         """
+        _keys_of(store)
         for key, array in enumerate(self.get_weights()):
             store[str(key)] = array
 
@@ -216,17 +222,29 @@ class Surface:
         >>> optimizer.iterations
         5
         """
-        keys = [str(key) for key in range(len(store.keys()))]
-        if set(keys) != set(store.keys()):
+        found = _keys_of(store)
+        keys = [str(key) for key in range(len(found))]
+        if set(keys) != set(found):
             raise StateError(
-                f"the store has the keys {sorted(store.keys())[:8]}; expected {keys[:8]}, as "
-                "save_own_variables writes them. Nothing was changed."
+                f"the store has the keys {found[:8]}; expected {keys[:8]}, as save_own_variables "
+                "writes them. Nothing was changed."
             )
         self.set_weights([np.asarray(store[key]) for key in keys])
 
     def _clip_gradients(self, grads: Sequence[Any]) -> list[Any]:
         """Return gradients clipped as a step would; None stays."""
-        return clipped(self._core.row, self._core.settings, list(grads))
+        each = members(grads, GradientError, "the gradients are", "a list of arrays")
+        return clipped(self._core.row, self._core.settings, each)
+
+
+def _keys_of(store: Any) -> list[Any]:
+    """Return the keys of what holds arrays by name, or raise."""
+    if hasattr(store, "keys"):
+        return list(store.keys())
+    raise StateError(
+        f"the store is {describe(store)}; valid: a dictionary, or for example a group of h5py. For "
+        "a list there are get_weights and set_weights. Nothing was changed."
+    )
 
 
 def _as_variable(target: Any) -> Variable:

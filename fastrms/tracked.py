@@ -29,11 +29,10 @@ def tracked(core: Core) -> list[Variable]:
     for (name, index), path, array in pairs:
         if name == weights.OWN and index is not None:
             found.append(core.own[index])
-            continue
-        variable = Variable._over(array, path.rpartition("/")[2], path)
-        if index is None:
-            variable._assigned_to = _setter(core, name)
-        found.append(variable)
+        else:
+            found.append(Variable._over(array, path.rpartition("/")[2], path))
+            if index is None:
+                found[-1]._assigned_to = _setter(core, name)
     return found
 
 
@@ -178,9 +177,8 @@ class Tracking:
         'own/w_momentum'
         """
         full = f"{reference_name(self._core, reference_variable)}_{name or 'var'}"
-        return self.add_variable(
-            reference_variable.shape, initializer, reference_variable.dtype, name=full
-        )
+        shape, dtype = (getattr(reference_variable, what, None) for what in ("shape", "dtype"))
+        return self.add_variable(shape, initializer, dtype, name=full)
 
     def add_optimizer_variables(
         self,
@@ -211,9 +209,8 @@ class Tracking:
         ['own/w_m']
         """
         names = [name] if isinstance(name, str) else list(name)
-        initializers: list[Any] = [initializer] * len(names)
-        if isinstance(initializer, list | tuple):
-            initializers = list(initializer)
+        add, one = self.add_variable_from_reference, not isinstance(initializer, list | tuple)
+        initializers: Any = [initializer] * len(names) if one else initializer
         if len(names) != len(initializers):
             raise ArgumentError(
                 f"{len(names)} names and {len(initializers)} initializers were given; valid: as "
@@ -223,9 +220,7 @@ class Tracking:
         for variable in leaves_of(trainable_variables):
             for made, own, initial in zip(lists, names, initializers, strict=True):
                 spared = getattr(variable, "overwrite_with_gradient", False)
-                made.append(
-                    None if spared else self.add_variable_from_reference(variable, own, initial)
-                )
+                made.append(None if spared else add(variable, own, initial))
         return lists[0] if isinstance(name, str) else lists
 
     def _get_variable_index(self, variable: Any) -> int:

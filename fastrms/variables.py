@@ -11,6 +11,7 @@ from fastrms.cuda import arrays as device
 from fastrms.cuda.protocols import lies_on_device
 from fastrms.errors import VariableError
 from fastrms.layout import C_ORDER, F_ORDER
+from fastrms.listing import members
 from fastrms.operand import marks
 from fastrms.sources import is_source, lent, view_of
 from fastrms.variable import Variable
@@ -235,7 +236,7 @@ class Variables:
 def collect(tree: Any) -> Variables:
     """Check the variables given to `build` and name them."""
     if is_one(tree) or not isinstance(tree, Mapping | list | tuple):
-        tree = [tree] if is_one(tree) else list(tree)
+        tree = leaves_of(tree)
     leaves = list(flatten(tree))
     if not leaves:
         raise VariableError("no variables were given; pass a list or a dictionary of arrays.")
@@ -289,4 +290,6 @@ def leaves_of(tree: Any) -> list[Any]:
     """Return the arrays of a tree of variables."""
     if is_one(tree):
         return [tree]
-    return [leaf for _, leaf in flatten(tree if isinstance(tree, Mapping) else list(tree))]
+    if not isinstance(tree, Mapping):
+        tree = members(tree, VariableError, "the variables are", "a list or a dictionary of arrays")
+    return [leaf for _, leaf in flatten(tree)]

@@ -10,6 +10,7 @@ from fastrms import locks
 from fastrms.arguments import Settings
 from fastrms.dialects.fields import Dialect
 from fastrms.errors import StateError, VariableError
+from fastrms.listing import members
 from fastrms.rates import shown, written
 from fastrms.schedules import LearningRateSchedule
 from fastrms.stepper import Stepper
@@ -112,6 +113,11 @@ def names(core: Core) -> list[str]:
     return result
 
 
+def listed(values: Any) -> list[Any]:
+    """Return the arrays of a list of weights, or raise."""
+    return members(values, StateError, "the weights are", "a list of arrays, as of get_weights")
+
+
 def replace(core: Core, values: list[Any]) -> None:
     """Set every weight from a list in the order of `layout`, after checking all of it."""
     expected = layout(core)
@@ -119,14 +125,10 @@ def replace(core: Core, values: list[Any]) -> None:
     if optional and len(values) == len(expected) - 1:
         values = [np.array(0), *values]
     if len(values) != len(expected):
-        built = (
-            ""
-            if core.stepper is not None
-            else " You are calling set_weights() before build(variables): call that first."
-        )
+        early = " You are calling set_weights() before build(variables): call that first."
         raise StateError(
             f"{len(values)} weights were given, {len(expected)} expected: "
-            f"{', '.join(names(core))}.{built}"
+            f"{', '.join(names(core))}.{'' if core.stepper else early}"
         )
     current = arrays(core)
     fresh = [np.asarray(value) for value in values]
@@ -246,9 +248,8 @@ def pickled(core: Core) -> dict[str, Any]:
     stepper = core.stepper
     used = {k for k, argument in core.row.arguments.items() if argument.effect == "used"}
     arguments = {k: v for k, v in vars(core.settings).items() if k in used}
-    arguments["name"] = core.name
-    if "name" not in used:
-        del arguments["name"]
+    if "name" in used:
+        arguments["name"] = core.name
     arguments["jit_compile"] = core.settings.jit_compile
     if core.row.decay is not None:
         arguments["decay_offset"] = core.settings.decay_offset

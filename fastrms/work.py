@@ -49,6 +49,7 @@ class Workshop:
     cast: dict[int, Array] = field(default_factory=dict)
     scale: np.float32 | None = None  # of the loss, once a LossScaleOptimizer owns this
     guarded: bool = False  # whether a gradient that is not finite stops a step
+    whole: bool = False  # whether gradients of rows become arrays as large as the table
     _written: tuple[int, list[int], list[int]] | None = None
 
     def __post_init__(self) -> None:
@@ -60,6 +61,7 @@ class Workshop:
             if is_strided(array):
                 self.stand_ins[i] = aligned(array.size, array.dtype)
         self.acting = bounds(self.row, self.settings)
+        self.whole = bool(self.settings.gradient_accumulation_steps)
 
     @property
     def has_momentum(self) -> bool:

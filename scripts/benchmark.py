@@ -67,6 +67,8 @@ def measure(plan: Plan, groups: set[str], peers: int, asked: bool) -> tuple[list
         rows += session.unmeasured_peers(reason) if skipped else session.peer_rows(against)
     if "start" in groups:
         rows += session.start_rows(plan)
+    if "checkpoints" in groups:
+        rows += session.checkpoint_rows(plan)
     return rows, session.stream_lines(plan) if "limit" in groups else []
 
 

@@ -15,12 +15,9 @@ from which `--table` prints the matrix of docs/checkpoints.md.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import hashlib
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -29,15 +26,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
+sys.path[:0] = [str(Path(__file__).parent)]
 import fastrms  # noqa: E402
+import proving  # noqa: E402
 import samples  # noqa: E402
 from fastrms.checkpoint.keras_entries import disassemble, require_system  # noqa: E402
 
-RESULTS = ROOT / "tests" / "checkpoints" / "proven.json"
-ITERATIONS = 41
+RESULTS = proving.RECORDS / "proven.json"
 
 
 class Reader(NamedTuple):
@@ -81,12 +76,8 @@ WRITERS = {
 def marked(name: str) -> Any:
     """Load a writer's file and change its slots and counter to values of our own."""
     found = fastrms.load(samples.folder() / WRITERS[name])
-    random = np.random.default_rng(len(name))
-    slots = {
-        slot: [random.uniform(0.25, 1, a.shape).astype(a.dtype) for a in column]
-        for slot, column in found.slots.items()
-    }
-    return dataclasses.replace(found, slots=slots, iterations=ITERATIONS, notes=[])
+    slots = proving.marked(found.slots, len(name), {})
+    return dataclasses.replace(found, slots=slots, iterations=proving.ITERATIONS, notes=[])
 
 
 def prepared(reader: Reader, folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -112,7 +103,7 @@ def prepared(reader: Reader, folder: Path) -> tuple[list[dict[str, Any]], dict[s
         first = next(i for i, a in enumerate(arrays) if a is velocity)
         results[name] = {
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "left_out": [str(w.message).partition(": ")[2] for w in caught],
+            "left_out": proving.left_out(caught),
             "rho": again.config["rho"],
         }
         items.append(
@@ -126,61 +117,22 @@ def prepared(reader: Reader, folder: Path) -> tuple[list[dict[str, Any]], dict[s
     return items, results
 
 
-def asked(reader: Reader, python: str, items: list[dict[str, Any]], folder: Path) -> str:
-    """Let the real system answer."""
-    request = folder / "request.json"
-    request.write_text(json.dumps(items))
-    program = ROOT / "scripts" / "recorders" / "resume_checkpoint.py"
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    if reader.backend:
-        environment["KERAS_BACKEND"] = reader.backend
-    command = [*python.split(), str(program), reader.kind, str(request)]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=900, cwd=folder
-    )
-    if "RESULT" not in done.stdout:
-        raise SystemExit(f"{command}: {done.stderr[-2000:]}")
-    return done.stdout
-
-
-def versions(python: str) -> dict[str, str]:
-    """Return the versions of the packages that matter in an environment."""
-    code = (
-        "import json, sys\n"
-        "found = {'python': sys.version.split()[0]}\n"
-        "for name in ('numpy h5py tensorflow keras tf_keras theano jax torch'.split()):\n"
-        "    try:\n"
-        "        import pkg_resources\n"
-        "        found[name] = pkg_resources.get_distribution(name).version\n"
-        "    except Exception:\n"
-        "        try:\n"
-        "            from importlib.metadata import version\n"
-        "            found[name] = version(name)\n"
-        "        except Exception:\n"
-        "            pass\n"
-        "print(json.dumps(found))"
-    )
-    done = subprocess.run(
-        [*python.split(), "-W", "ignore", "-c", code], capture_output=True, text=True
-    )
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def proven(reader: Reader, python: str) -> dict[str, Any]:
+def proven(name: str, python: str) -> dict[str, Any]:
     """Return the results of one reader."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    reader = READERS[name]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
         items, results = prepared(reader, folder)
-        for line in asked(reader, python, items, folder).splitlines():
-            if line.startswith("RESULT "):
-                found = json.loads(line.removeprefix("RESULT "))
-                results[found.pop("name")].update(found)
+        for found in proving.asked(
+            "resume_checkpoint.py", reader.kind, python, reader.backend, items, folder
+        ):
+            results[found.pop("name")].update(found)
     for result in results.values():
         if "ratio" in result:
             low, high = result["ratio"]
             close = max(abs(low / result["rho"] - 1), abs(high / result["rho"] - 1)) < 1e-6
             result["in_effect"] = bool(close and result["slots_equal"])
-    return {"versions": versions(python), "template": reader.template, "files": results}
+    return {"template": reader.template, "files": results}
 
 
 def mark_of(result: dict[str, Any] | None) -> str:
@@ -210,25 +162,7 @@ def main() -> int:
     if "--table" in sys.argv:
         print("\n".join(table()))
         return 0
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("environments", type=Path)
-    parser.add_argument("--only", nargs="*", default=[])
-    options = parser.parse_args()
-    pythons = json.loads(options.environments.read_text())
-    for name, reader in READERS.items():
-        if name not in pythons or (options.only and name not in options.only):
-            continue
-        found = proven(reader, pythons[name])
-        files = found["files"]
-        good = sum(bool(result.get("in_effect")) for result in files.values())
-        print(f"{name}: {good} of {len(files)} in effect", flush=True)
-        for writer, result in files.items():
-            if not result.get("in_effect"):
-                print(f"    {writer}: {result}", flush=True)
-        content = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        content = {k: {**content, name: found}[k] for k in READERS if k in {*content, name}}
-        RESULTS.write_text(json.dumps(content, indent=1) + "\n")
-    return 0
+    return proving.recorded(READERS, RESULTS, proven)
 
 
 if __name__ == "__main__":

@@ -7,28 +7,22 @@ written by us with marked slots and a counter, the real system restores them and
 zero gradient. The results go to tests/checkpoints/proven_tensors.json.
 """
 
-import argparse
 import dataclasses
 import hashlib
-import json
-import os
-import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
+sys.path[:0] = [str(Path(__file__).parent)]
 import fastrms  # noqa: E402
+import proving  # noqa: E402
 import samples  # noqa: E402
-from prove_checkpoints import versions  # noqa: E402
 
-RESULTS = ROOT / "tests" / "checkpoints" / "proven_tensors.json"
-ITERATIONS = 41
+RESULTS = proving.RECORDS / "proven_tensors.json"
 
 
 class Reader(NamedTuple):
@@ -79,13 +73,7 @@ def marked(source: str, dialect: str) -> Any:
     found = fastrms.load(samples.folder() / source)
     if found.dialect != dialect:
         found = found.convert(dialect, lossy=True)
-    random = np.random.default_rng(len(source))
-    slots = {
-        slot: [
-            random.uniform(*_RANGES.get(slot, (0.25, 1)), a.shape).astype(a.dtype) for a in column
-        ]
-        for slot, column in found.slots.items()
-    }
+    slots = proving.marked(found.slots, len(source), _RANGES)
     plain = [v._replace(name=v.name.removesuffix(":0")) for v in found.variables]
     weights = {name.removesuffix(":0"): array for name, array in found.weights.items()}
     config = {**found.config, "rho": 0.9}
@@ -94,7 +82,7 @@ def marked(source: str, dialect: str) -> Any:
     return dataclasses.replace(
         found,
         slots=slots,
-        iterations=ITERATIONS,
+        iterations=proving.ITERATIONS,
         notes=[],
         variables=plain,
         weights=weights,
@@ -113,12 +101,14 @@ def prepared(name: str, reader: Reader, folder: Path) -> tuple[list[Any], dict[s
         path = folder / f"{len(items)}{suffix}"
         state = marked(source, reader.dialect)
         kept = None if template is None else samples.folder() / template
-        fastrms.save(path, state, template=kept)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fastrms.save(path, state, template=kept, lossy=True)
         again = fastrms.load(path, dialect=reader.dialect)
-        assert again.iterations == ITERATIONS
+        assert again.iterations == proving.ITERATIONS
         files = sorted(folder.glob(f"{path.name}*"))
         digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-        results[label] = {"sha256": digest}
+        results[label] = {"sha256": digest, "left_out": proving.left_out(caught)}
         arrays = {f"{s}_{i}": a for s, column in state.slots.items() for i, a in enumerate(column)}
         np.savez(folder / f"{len(items)}.npz", **arrays)
         items.append(
@@ -140,54 +130,28 @@ def prepared(name: str, reader: Reader, folder: Path) -> tuple[list[Any], dict[s
     return items, results
 
 
-def proven(name: str, reader: Reader, python: str) -> dict[str, Any]:
+def proven(name: str, python: str) -> dict[str, Any]:
     """Return the results of one reader."""
+    reader = READERS[name]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         items, results = prepared(name, reader, folder)
-        (folder / "request.json").write_text(json.dumps(items))
-        program = ROOT / "scripts" / "recorders" / "restore_checkpoint.py"
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-        if reader.backend:
-            environment["KERAS_BACKEND"] = reader.backend
-        command = [*python.split(), str(program), reader.kind, str(folder / "request.json")]
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=900, cwd=folder
+        answers = proving.asked(
+            "restore_checkpoint.py", reader.kind, python, reader.backend, items, folder
         )
-        lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-        if not lines:
-            raise SystemExit(f"{command}: {done.stderr[-2000:]}")
-    for line in lines:
-        found = json.loads(line.removeprefix("RESULT "))
+    for found in answers:
         result = results[found.pop("name")]
         result.update(found)
         if "ratio" in found:
             close = all(abs(value / 0.9 - 1) < 1e-6 for value in found["ratio"])
-            counted = found["iterations"] == ITERATIONS
+            counted = found["iterations"] == proving.ITERATIONS
             result["in_effect"] = bool(close and found["slots_equal"] and counted)
-    return results
+    return {"files": results}
 
 
 def main() -> int:
     """Ask every reader of the environments' file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("environments", type=Path)
-    parser.add_argument("--only", nargs="*", default=[])
-    options = parser.parse_args()
-    pythons = json.loads(options.environments.read_text())
-    content = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name, reader in READERS.items():
-        if name not in pythons or (options.only and name not in options.only):
-            continue
-        files = proven(name, reader, pythons[name])
-        content[name] = {"versions": versions(pythons[name]), "files": files}
-        good = sum(bool(result.get("in_effect")) for result in files.values())
-        print(f"{name}: {good} of {len(files)} in effect", flush=True)
-        for label, result in files.items():
-            if not result.get("in_effect"):
-                print(f"    {label}: {result}", flush=True)
-        RESULTS.write_text(json.dumps(content, indent=1) + "\n")
-    return 0
+    return proving.recorded(READERS, RESULTS, proven)
 
 
 if __name__ == "__main__":

@@ -32,8 +32,11 @@ for value in (1.0, 2.0):
     optimizer.set_weights([int(value), 0.001, np.full(30_000, value)])
     states.append(optimizer.checkpoint({"w": weights}))
 fastrms.save(path, states[0])
-moments, seen = random.Random(7), set()
-for _ in range(kills):
+moments, seen, count = random.Random(7), set(), 0
+rests = lambda: any(name.endswith(".part") for name in os.listdir(os.path.dirname(path)))
+# A loaded machine may give a child no time at all: then there are more of them.
+while count < kills or (count < 40 * kills and not (len(seen) == 2 and rests())):
+    count += 1
     child = os.fork()
     if not child:
         while True:
@@ -45,8 +48,7 @@ for _ in range(kills):
     found = fastrms.load(path)
     seen.add(found.iterations)
     assert (found.slots["velocity"][0] == found.iterations).all()
-rests = [name for name in os.listdir(os.path.dirname(path)) if name.endswith(".part")]
-print(sorted(seen), len(rests) > 0)
+print(sorted(seen), rests())
 """
 
 

@@ -59,6 +59,16 @@ def test_every_row_without_a_peer_can_be_measured(tmp_path):
     assert len(rows) == 8 + 2 + 4 + 4 + 1 + 5
 
 
+@pytest.mark.slow
+def test_files_are_measured_beside_numpy_safetensors_and_h5py(tmp_path):
+    report, rows = quick_run(tmp_path, "checkpoints")
+    check(report, rows)
+    works = [str(row["work"]) for row in rows]
+    for part in ("write .npz", "read .safetensors", "(isolated)", "(trusted)", "peak", "crc32c"):
+        assert any(part in work for work in works), part
+    assert len(rows) == 7 + 9 + 2
+
+
 def test_peers_are_listed_even_where_none_is_installed(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
     from benchmarking.peers import PEERS

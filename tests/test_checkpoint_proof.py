@@ -66,3 +66,17 @@ def test_the_page_shows_the_matrix_of_the_results(script):
     assert "\n".join(script.table()) in page, (
         "paste the output of: python scripts/prove_checkpoints.py --table"
     )
+
+
+def test_every_tensor_file_was_gone_on_from():
+    path = ROOT / "tests" / "checkpoints" / "proven_tensors.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert len(found) == 14
+    for reader, content in found.items():
+        assert content["versions"]["python"]
+        for name, result in content["files"].items():
+            assert result["in_effect"], (reader, name)
+            assert re.fullmatch("[0-9a-f]{64}", result["sha256"])
+        savers = reader.endswith("Saver")
+        named = [str(result["left_out"]) for result in content["files"].values()]
+        assert all("'learning_rate'" in text for text in named) is savers

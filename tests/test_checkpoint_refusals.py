@@ -349,9 +349,9 @@ def bomb(path):
 
 
 ARCHIVES = {
-    "a member outside": (lambda p: npz(p, {"../arr_0.npy": b"x"}), "lies outside"),
-    "an absolute member": (lambda p: npz(p, {"/arr_0.npy": b"x"}), "lies outside"),
-    "a backslash": (lambda p: npz(p, {"..\\arr_0.npy": b"x"}), "lies outside"),
+    "a member outside": (lambda p: npz(p, {"../arr_0.npy": b"x"}), "leads out"),
+    "an absolute member": (lambda p: npz(p, {"/arr_0.npy": b"x"}), "leads out"),
+    "a backslash": (lambda p: npz(p, {"..\\arr_0.npy": b"x"}), "leads out"),
     "two of one name": (named_twice, "two members"),
     "a link": (linked, "is a link"),
     "encrypted": (encrypted, "is encrypted"),
@@ -631,3 +631,41 @@ def test_mutations_raise_nothing_but_checkpoint_errors(name, tmp_path):
         path.write_bytes(mutated)
         with contextlib.suppress(fastrms.CheckpointError):
             fastrms.load(target, dialect="tf-keras-v2" if "optw" in name else None)
+
+
+def far_away(data, offset):
+    """Give a zip archive a Zip64 end that claims so many bytes before its directory."""
+    end = data.rindex(b"PK\5\6")
+    count, size, _ = struct.unpack("<H2L", data[end + 10 : end + 20])
+    sizes = (0, 0, count, count, size, offset)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, *sizes)
+    return data[:end] + record + struct.pack("<4sLQL", b"PK\6\7", 0, end, 1) + data[end:]
+
+
+@pytest.mark.parametrize("offset", [2**30, 2**62, 2**63, 255 << 56], ids=hex)
+@pytest.mark.parametrize("name", ["k3-tf/dflt_mlp.optw.npz", "k3-tf/dflt_mlp.keras"])
+def test_a_zip_member_before_the_beginning_is_refused(name, offset, tmp_path):
+    """`zipfile` takes what it misses at the front off the offsets, which become negative."""
+    (tmp_path / "a").write_bytes(far_away((samples.folder() / name).read_bytes(), offset))
+    with pytest.raises(fastrms.CheckpointError, match=str(tmp_path)):
+        fastrms.load(tmp_path / "a", dialect="keras-3")
+
+
+def test_a_damaged_zip64_end_in_a_file_of_torch_is_refused(tmp_path):
+    data = bytearray((samples.folder() / "torch/mom.pt").read_bytes())
+    data[data.rindex(b"PK\6\6") + 55] = 0xFF
+    (tmp_path / "a.pt").write_bytes(data)
+    with pytest.raises(fastrms.CheckpointError, match="beyond the end"):
+        fastrms.load(tmp_path / "a.pt")
+
+
+def test_a_file_that_may_not_be_read_is_an_error_with_its_name(tmp_path, monkeypatch):
+    path = tmp_path / "a.npz"
+    path.write_bytes(b"PK")
+
+    def forbidden(self, *_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(path), "open", forbidden)
+    with pytest.raises(fastrms.CheckpointError, match=r"a\.npz cannot be read .*denied"):
+        fastrms.load(path)

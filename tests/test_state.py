@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -68,6 +69,7 @@ def test_weights_read_while_another_thread_steps_are_of_one_step():
     def work() -> None:
         for _ in range(400):
             optimizer.apply(gradients)
+            time.sleep(0.0005)  # so that a loaded machine lets the other thread read, too
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -222,3 +222,31 @@ def test_build_must_call_what_it_overrides():
 def test_coupled_weight_decay_cannot_stand_before_a_step():
     with pytest.raises(fastrms.DialectError, match="adds weight decay to the gradients"):
         Through(dialect="torch", weight_decay=0.1).build([np.ones(2)])
+
+
+@pytest.mark.parametrize("options", [{}, {"global_clipnorm": 1.0}, {"loss_scale_factor": 4.0}])
+def test_rows_of_a_table_come_as_an_array_of_its_size(options):
+    seen = []
+
+    class Seeing(RMSprop):
+        def update_step(self, gradient, variable, learning_rate):
+            seen.append(gradient.copy())
+            super().update_step(gradient, variable, learning_rate)
+
+    rows = fastrms.IndexedSlices(np.array([[1, 2], [3, 4], [10, 20]], np.float32), [1, 3, 1])
+    whole = np.array([[0, 0], [11, 22], [0, 0], [3, 4]], np.float32)
+    table, twin = np.ones((4, 2), np.float32), np.ones((4, 2), np.float32)
+    Seeing(learning_rate=0.5, **options).apply([rows], [table])
+    Seeing(learning_rate=0.5, **options).apply([whole], [twin])
+    assert seen[0].tolist() == seen[1].tolist()
+    assert table.tolist() == twin.tolist()
+    assert seen[0][[0, 2]].any() == np.False_
+
+
+def test_wrong_rows_for_an_update_step_change_nothing():
+    table = np.ones((4, 2), np.float32)
+    optimizer = Through(learning_rate=0.5)
+    optimizer.build([table])
+    with pytest.raises(fastrms.GradientError, match="row 4; valid: rows 0 to 3"):
+        optimizer.apply([fastrms.IndexedSlices(np.ones((1, 2), np.float32), [4])])
+    assert (optimizer.iterations, table.tolist()) == (0, [[1, 1]] * 4)

@@ -351,3 +351,59 @@ def test_a_shallow_copy_does_not_follow_the_variable():
     v.assign([3.0, 4.0])
     assert kept.numpy().tolist() == [1, 2]
     assert (kept.name, kept.constraint) == ("v", np.abs)
+
+
+def test_python_rounds_and_divides_it():
+    v = Variable([2.567, -1.5])
+    assert round(v).tolist() == [3, -2]
+    assert round(v).dtype == np.float32  # as in Keras 3, not a Python integer
+    assert round(Variable(2.567), 1) == np.float32(2.6)
+    assert [part.tolist() for part in divmod(Variable([5.0, -5.0]), 2)] == [[2, -3], [1, 1]]
+    assert (v // 1).tolist() == [2, -2]
+    assert abs(v).tolist() == [np.float32(2.567), 1.5]
+
+
+@pytest.mark.parametrize(
+    ("ask", "value"),
+    [
+        (float, [1.0, 2.0]),
+        (int, [1.0, 2.0]),
+        (bool, [1.0, 2.0]),
+        (bool, []),
+        (len, 1.0),
+        (iter, 1.0),
+    ],
+    ids=["float", "int", "bool", "bool of none", "len", "iter"],
+)
+def test_what_python_cannot_ask_of_a_shape(ask, value):
+    v = Variable(value)
+    shape = str(v.shape).replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(TypeError, match=f"of a Variable of shape {shape}; valid: "):
+        ask(v)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [(1e300, None), ([0.0, -1e39], None), (np.array([1e300]), "float32"), (1e5, "float16")],
+    ids=["number", "list", "array", "half"],
+)
+def test_a_number_does_not_silently_become_infinite(value, dtype):
+    # Keras 3 stores inf; nobody means that by a finite number.
+    with pytest.raises(VariableError, match=r"too large for float(16|32): pass dtype='float64'"):
+        Variable(value, dtype=dtype)
+
+
+def test_what_is_infinite_or_fits_is_kept():
+    assert np.isposinf(Variable(np.inf))
+    assert np.isnan(Variable(np.nan, dtype="float16"))
+    assert Variable(1e300, dtype="float64").numpy() == 1e300
+    assert Variable(np.array(1e300)).dtype == np.float64
+
+
+@pytest.mark.parametrize("method", ["assign", "assign_add", "assign_sub"])
+def test_an_assigned_number_does_not_become_infinite(method):
+    v = Variable(2.0)
+    with pytest.raises(VariableError, match=r"got 1e\+300 .*expected float32.*too large. Nothing"):
+        getattr(v, method)(1e300)
+    assert v.numpy() == 2
+    assert np.isposinf(v.assign(np.inf))

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 import fastrms
 from fastrms import constraints
 from fastrms.arguments import settle
-from fastrms.errors import ArgumentError
+from fastrms.errors import ArgumentError, GradientError
 from fastrms.schedules import deserialize
 
 from .pairs import Pairs
 from .state import State
-from .weights import Weight, array_of, number_of
+from .weights import Weight, array_of, name_of, number_of
 
 Array = NDArray[Any]
 Own = TypeVar("Own", bound="Base")
@@ -68,6 +68,8 @@ class Base(State):
             self.set_weights(self._pending)
         if self._shared is not None:
             self._inner.iterations = int(array_of(self._shared))
+        if self.WRITES_UPDATE:
+            _require_whole(pairs)
         self._constrain([variable for _, variable in pairs])
         gradients = [g.numpy() if isinstance(g, Weight) else g for g, _ in pairs]
         self._inner.apply(gradients, [array_of(variable) for _, variable in pairs])
@@ -168,6 +170,17 @@ class Base(State):
     def _differentiated(self, loss: Any, var_list: Any, tape: Any) -> Pairs:
         """Return pairs of gradient and variable for a callable loss."""
         return self._inner.compute_gradients(loss, var_list, tape)
+
+
+def _require_whole(pairs: Pairs) -> None:
+    """Refuse gradients of rows, for which each tf.keras class has a rule of its own."""
+    for gradient, variable in pairs:
+        if isinstance(gradient, fastrms.IndexedSlices):
+            raise GradientError(
+                f"the gradient of variable {name_of(variable, 0)!r} is IndexedSlices, which only "
+                "RMSprop's own update takes, no update step of another class; give a dense "
+                "gradient. Nothing was changed."
+            )
 
 
 def _constrained(variable: Any, _: Array) -> Array:

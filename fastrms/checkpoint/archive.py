@@ -1,10 +1,12 @@
 """Zip archives read by name within bounds: never extracted, never expanded without limit."""
 
+import contextlib
 import os
 import stat
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,23 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _MOST_MEMBERS = 1 << 20
 # A deflated member may grow by this factor, beyond a free first part.
 _GROWTH, _FREE = 200, 1 << 22
-_CHUNK = 1 << 22
+_CHUNK, _METHODS = 1 << 22, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# What `zipfile` raises on damaged archives: of all these, it names only the first.
+DAMAGED: tuple[type[Exception], ...] = (zipfile.BadZipFile, EOFError, ValueError, RuntimeError)
+DAMAGED += (OverflowError, struct.error, zlib.error)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an archive whose members are all plain; what is damaged in it is told."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            require_plain(archive.infolist())
+            yield archive
+    except CheckpointError:
+        raise
+    except DAMAGED as error:
+        raise CheckpointError(f"the zip archive is damaged ({error}).") from error
 
 
 class Archive:
@@ -38,16 +56,8 @@ class Archive:
 
     def __init__(self, path: Path, trusted: bool = False) -> None:
         self.path, self.trusted = path, trusted
-        try:
-            with zipfile.ZipFile(path) as opened:
-                listed = opened.infolist()
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError) as error:
-            raise CheckpointError(f"the zip archive is damaged ({error}).") from error
-        self.members = {info.filename: info for info in listed}
-        if len(self.members) != len(listed) or len(listed) > _MOST_MEMBERS:
-            raise CheckpointError("the zip archive has two members of one name, or too many.")
-        for info in listed:
-            _require_plain(info)
+        with opened(path) as archive:
+            self.members = {info.filename: info for info in archive.infolist()}
 
     def read(self, name: str) -> NDArray[np.uint8]:
         """Return the bytes of one member.
@@ -62,7 +72,7 @@ class Archive:
             raise CheckpointError(f"the zip archive has no member {name!r}.")
         whole = os.path.getsize(self.path)
         limit = _FREE + _GROWTH * info.compress_size
-        if info.header_offset > whole:
+        if not 0 <= info.header_offset <= whole:
             raise CheckpointError(f"{name!r} lies beyond the end; the archive is damaged.")
         if info.compress_size > whole or (info.file_size > limit and not self.trusted):
             raise CheckpointError(
@@ -101,22 +111,39 @@ class Archive:
         """Read a compressed member, in parts, into memory that grows with what has come."""
         out = bytearray()
         try:
-            with zipfile.ZipFile(self.path) as opened, opened.open(info) as file:
+            with zipfile.ZipFile(self.path) as archive, archive.open(info) as file:
                 while part := file.read(_CHUNK):
                     out += part
                     advanced(len(part))
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, zlib.error) as error:
+        except DAMAGED as error:
             raise CheckpointError(f"{info.filename!r} is damaged ({error}).") from error
         if len(out) != info.file_size:
             raise CheckpointError(f"{info.filename!r} has {len(out)}, not {info.file_size} bytes.")
         return np.frombuffer(out, np.uint8)
 
 
-def _require_plain(info: zipfile.ZipInfo) -> None:
-    """Refuse members that are encrypted, links, or named to lie elsewhere."""
-    name = info.filename
-    outside = name.startswith(("/", "\\")) or "\\" in name or ".." in name.split("/")
-    link = stat.S_ISLNK(info.external_attr >> 16)
-    if outside or link or info.flag_bits & 1:
-        what = "is encrypted" if info.flag_bits & 1 else "is a link" if link else "lies outside"
-        raise CheckpointError(f"the member {name[:80]!r} of the zip archive {what}; refused.")
+def require_plain(listed: list[zipfile.ZipInfo]) -> None:
+    """Refuse members of one name, and those that are encrypted, links, or named to lie elsewhere.
+
+    Parameters
+    ----------
+    listed : list of ZipInfo
+        All members of an archive.
+
+    Raises
+    ------
+    CheckpointError
+        There is such a member, or there are more than anybody writes.
+    """
+    if len({info.filename for info in listed}) != len(listed) or len(listed) > _MOST_MEMBERS:
+        raise CheckpointError("the zip archive has two members of one name, or too many; refused.")
+    for info in listed:
+        name, method = info.filename, info.compress_type
+        problems = {
+            "leads out": name[:1] == "/" or "\\" in name or ".." in name.split("/"),
+            "is a link": stat.S_ISLNK(info.external_attr >> 16),
+            "is encrypted": bool(info.flag_bits & 1),
+            f"has the unknown compression method {method}": method not in _METHODS,
+        }
+        if what := [problem for problem, there in problems.items() if there]:
+            raise CheckpointError(f"the zip archive's {name[:80]!r} {what[0]}; refused.")

@@ -175,7 +175,7 @@ def _rates(
             "staircase": False,
         }
         return {"learning_rate": _schedule(config, new)}
-    if decay and old.decay != new.decay:
+    if decay and (old.decay != new.decay or "decay_offset" in values):
         report.append("decay reads the iterations elsewhere (before or after the step) or rounds.")
     return {}
 
@@ -199,6 +199,7 @@ def _config(
         plain = value in (None, False, 0, 0.0) or isinstance(value, Mapping)
         has_default = key in new.arguments and value == new.arguments[key].default
         idle = key in ("name", "learning_rate", "decay", "jit_compile", "is_legacy_optimizer")
+        idle = idle or key == "decay_offset"  # `_rates` reports it where there is a decay
         idle = idle or (key.startswith("ema_") and not values.get("use_ema"))
         if key not in known and not plain and not idle and not has_default:
             _refused(f"{new.name} has no {key} ({value!r})", lossy, report)

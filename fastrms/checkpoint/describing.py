@@ -1,26 +1,18 @@
 """From an optimizer to a checkpoint."""
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
 from fastrms import weights
 from fastrms.checkpoint.document import Checkpoint, Variable, Writer
+from fastrms.checkpoint.native import version
 from fastrms.checkpoint.tables import SLOT_WORDS
 from fastrms.errors import CheckpointError
 from fastrms.rates import called
 from fastrms.schedules import LearningRateSchedule
 from fastrms.variables import flatten
-
-
-def _version() -> str | None:
-    """Return the installed version of fastrms."""
-    try:
-        return version("fastrms")
-    except PackageNotFoundError:
-        return None
 
 
 def described(core: weights.Core, variables: Any) -> Checkpoint:
@@ -44,7 +36,7 @@ def described(core: weights.Core, variables: Any) -> Checkpoint:
         notes: list[str] = []
         return Checkpoint(
             dialect=row.name,
-            writer=Writer("fastrms", _version()),
+            writer=Writer("fastrms", version()),
             format="memory",
             config=_config(core, notes),
             iterations=stepper.calls if stepper is not None else core.calls_before_build,

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from fastrms.checkpoint import isolation
 from fastrms.checkpoint.document import Checkpoint, Variable
-from fastrms.checkpoint.registry import Source, format_of_suffix, module_of, sniff
-from fastrms.checkpoint.resuming import load_into
+from fastrms.checkpoint.registry import BY_NAME, Source, format_of_suffix, module_of, sniff
+from fastrms.checkpoint.resuming import list_of, load_into
 from fastrms.checkpoint.scales import require_fitting, resume
 from fastrms.dialects import get_dialect
 from fastrms.errors import CheckpointError, PortingWarning
@@ -62,8 +63,10 @@ def load(
         None if variables is None else _declared(variables),
         trusted,
     )
-    name = sniff(source.path)
     try:
+        name = sniff(source.path)
+        if BY_NAME[name].isolated and not trusted:
+            isolation.begin()
         return module_of(name).read(source)  # type: ignore[no-any-return]
     except CheckpointError as error:
         raise CheckpointError(_located(path, error)) from error
@@ -79,7 +82,7 @@ def _located(path: Any, error: CheckpointError) -> str:
 def _declared(variables: Any) -> list[Variable]:
     """Return what a caller says about the variables of a file."""
     if not isinstance(variables, Mapping):
-        listed = list(variables)
+        listed = list_of(variables)
         if all(isinstance(v, Variable) for v in listed):
             return listed
         variables = listed

@@ -6,7 +6,6 @@ This file also runs alone, as the program of a process that may crash or hang wi
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -216,7 +215,3 @@ def serve(descriptor: int) -> None:
         channel.sendall(data)
         for number in [*files, *made]:
             os.close(number)
-
-
-if __name__ == "__main__":
-    serve(int(sys.argv[1]))

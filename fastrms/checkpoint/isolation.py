@@ -49,6 +49,15 @@ class _Worker:
 _worker: list[_Worker] = []
 
 
+def _unlocked() -> None:
+    """Give a forked child a lock that no thread of its parent holds."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlocked)
+
+
 def require_h5py() -> None:
     """Raise with the pip line unless h5py is installed."""
     if importlib.util.find_spec("h5py") is None:
@@ -64,10 +73,14 @@ def _start() -> _Worker:
     program = Path(__file__).with_name("hdf5_worker.py")
     found = [importlib.util.find_spec(name) for name in ("numpy", "h5py")]
     folders = [str(Path(spec.origin).parents[1]) for spec in found if spec and spec.origin]
-    # Without -S the site packages' start-up files would run, slowly.
+    # Without -S the site packages' start-up files would run, slowly; runpy would compile the
+    # program each time, and the collector would search thousands of new modules' objects.
     code = (
-        f"import sys; sys.path += {folders!r}; sys.argv = ['', '{theirs.fileno()}']\n"
-        f"import runpy; runpy.run_path({str(program)!r}, run_name='__main__')"
+        f"import gc, sys; gc.disable(); sys.path += {folders!r}\n"
+        "from importlib.util import module_from_spec, spec_from_file_location\n"
+        f"spec = spec_from_file_location('hdf5_worker', {str(program)!r})\n"
+        "worker = module_from_spec(spec); spec.loader.exec_module(worker)\n"
+        f"gc.freeze(); gc.enable(); worker.serve({theirs.fileno()})"
     )
     environment = {
         "OPENBLAS_NUM_THREADS": "1",
@@ -96,6 +109,15 @@ def _current() -> _Worker:
         atexit.unregister(_discard)
         atexit.register(_discard)
     return _worker[0]
+
+
+def begin() -> None:
+    """Start the reader ahead of its first use, so that it starts while this process goes on."""
+    if importlib.util.find_spec("h5py") is not None and _lock.acquire(blocking=False):
+        try:
+            _current()
+        finally:
+            _lock.release()
 
 
 def _discard() -> None:
@@ -133,20 +155,18 @@ def _asked(descriptor: int, size: int) -> tuple[dict[str, Any], list[int]]:
         if length > _MOST_REPLY:
             raise ConnectionError
         return json.loads(_received(channel, length)), made
-    except TimeoutError:
+    except BaseException as error:
         _drop(made)
-        raise CheckpointError(
-            f"libhdf5 did not end reading it within {seconds:.0f} s, so its process was ended: "
-            "the file is damaged (or the machine very slow; trusted=True reads without a limit)."
-        ) from None
-    except OSError:
-        _drop(made)
-        raise CheckpointError(
-            "the process that reads HDF5 ended (libhdf5 crashed, or memory ran out): the file is "
-            "damaged."
-        ) from None
-    except BaseException:
-        _drop(made)
+        if isinstance(error, TimeoutError):
+            raise CheckpointError(
+                f"libhdf5 did not end reading it within {seconds:.0f} s, so its process was ended: "
+                "the file is damaged (or the machine slow; trusted=True reads without a limit)."
+            ) from None
+        if isinstance(error, OSError):
+            raise CheckpointError(
+                "the process that reads HDF5 ended (libhdf5 crashed, or memory ran out): the file "
+                "is damaged."
+            ) from None
         raise
 
 

@@ -141,10 +141,14 @@ def lost_of(checkpoint: Checkpoint, system: System) -> list[str]:
     return found
 
 
+# Keras has no such hyperparameters: the class, or the backend it ran on, decides.
+OURS = ("decay_offset", "dialect")
+
+
 def config_of(checkpoint: Checkpoint, system: System) -> dict[str, Any]:
     """Return hyperparameters with the keys that the system's class wants beside them."""
-    ours = {k: v for k, v in checkpoint.config.items() if k not in ("decay_offset", "dialect")}
-    return {**system.extra, **ours} if ours else {}
+    theirs = {k: v for k, v in checkpoint.config.items() if k not in OURS}
+    return {**system.extra, **theirs} if theirs else {}
 
 
 def scaler_config(checkpoint: Checkpoint, inner: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from fastrms.checkpoint.keras_entries import Entry, Found
 from fastrms.checkpoint.registry import Source
 
 Array = NDArray[Any]
+_RARE = {"average", "gradient_accumulator"}
 
 
 def guessed(
@@ -24,19 +25,39 @@ def guessed(
         counts = [len(guess) for guess in found.trained]
         counts += range(len(shapes), 0, -1)
     names = [name for group in groups for name in group]
+    readings: list[tuple[int, tuple[str, ...]]] = []
     for count in filter(None, counts):
         if found.optimizer is None and names and _repeat(shapes, count, 1):
-            chosen = _likely(found, names, count, len(shapes) // count)
-            if chosen or count == 1 or source.variables is not None:
-                return tuple((name,) for name in chosen or _numbered(len(shapes) // count))
-            continue
-        for k in range(len(groups), 0, -1):
-            if _tiled(shapes, groups[:k], count):
-                return groups[:k]
-        if found.optimizer is not None and _repeat(shapes, count, 1):
-            found.notes.append("this optimizer's slots are not known by name: they are numbered.")
-            return tuple((name,) for name in _numbered(len(shapes) // count))
-    return groups
+            blocks = len(shapes) // count
+            readings += _likely(found, names, count, blocks)
+            if not readings and (count == 1 or source.variables is not None):
+                return tuple((name,) for name in _numbered(blocks))
+        elif not readings:
+            for k in range(len(groups), 0, -1):
+                if _tiled(shapes, groups[:k], count):
+                    return groups[:k]
+            if found.optimizer is not None and _repeat(shapes, count, 1):
+                found.notes.append(
+                    "this optimizer's slots are not known by name: they are numbered."
+                )
+                return tuple((name,) for name in _numbered(len(shapes) // count))
+        if readings and found.trained:
+            break  # the weights tell how many variables there are
+    if not readings:
+        return groups
+    _note(found, readings)
+    return tuple((name,) for name in readings[0][1])
+
+
+def _note(found: Found, readings: list[tuple[int, tuple[str, ...]]]) -> None:
+    """Say what stays open: which slots there are, and even of how many variables."""
+    if len(readings) > 1:
+        said = [f"{', '.join(choice)} of {count} variables" for count, choice in readings]
+        found.notes.append(
+            f"the file does not tell which slots it holds: {said[0]} is one reading, "
+            f"{' or '.join(said[1:])} another. Pass variables=... to load, and the run's "
+            "hyperparameters to optimizer()."
+        )
 
 
 def _numbered(blocks: int) -> list[str]:
@@ -66,41 +87,31 @@ def _tiled(shapes: list[Any], groups: tuple[tuple[str, ...], ...], count: int) -
     return True
 
 
-def _likely(found: Found, names: list[str], count: int, blocks: int) -> list[str]:
-    """Choose slot names for blocks of arrays, none if no choice can be; note what stays open."""
+def _likely(
+    found: Found, names: list[str], count: int, blocks: int
+) -> list[tuple[int, tuple[str, ...]]]:
+    """Return the choices of slot names that blocks of arrays can be, rare slots last."""
     parts = [found.entries[i * count : (i + 1) * count] for i in range(blocks)]
-    fitting = [
-        choice
-        for choice in combinations(names, blocks)
-        if "velocity" in choice and _possible(dict(zip(choice, parts, strict=True)), found)
-    ]
-    if not fitting:
-        return []
-    if len(fitting) > 1:
-        found.notes.append(
-            f"the file does not tell which slots it holds: {', '.join(fitting[0])} is one reading, "
-            f"{' or '.join(', '.join(other) for other in fitting[1:])} another."
-        )
-    return list(fitting[0])
+    choices = sorted(combinations(names, blocks), key=lambda names: len(_RARE & set(names)))
+    possible = (c for c in choices if "velocity" in c)
+    return [(count, c) for c in possible if _possible(dict(zip(c, parts, strict=True)), found)]
 
 
 def _possible(slots: Mapping[str, Sequence[Entry]], found: Found) -> bool:
     """Tell whether values can be those of these slots."""
-
-    def flat(name: str) -> Array:
-        return np.concatenate([np.ravel(e.array).astype(np.float64) for e in slots[name]])
-
-    velocity = flat("velocity")
-    if (velocity < 0).any():
+    if any((entry.array < 0).any() for entry in slots["velocity"]):
         return False
-    # Weighted means with weights below 1 in sum: (sum w g)^2 <= sum w g^2.
-    slack = velocity * (1 + 1e-5) + 1e-30
-    if "average_gradient" in slots and (flat("average_gradient") ** 2 > slack).any():
-        return False
+    means = slots.get("average_gradient", [])
+    for entry, mean in zip(slots["velocity"], means, strict=bool(means)):
+        # Weighted means with weights below 1 in sum: (sum w g)^2 <= sum w g^2.
+        slack = entry.array.astype(np.float64) * (1 + 1e-5) + 1e-30
+        if (mean.array.astype(np.float64) ** 2 > slack).any():
+            return False
     if "average" not in slots or not found.trained:
         return True
     trained = [np.ravel(e.array).astype(np.float64) for e in found.trained[0]]
-    weights, average = np.concatenate([*trained, []]), flat("average")
+    weights = np.concatenate([*trained, []])
+    average = np.concatenate([np.ravel(e.array).astype(np.float64) for e in slots["average"]])
     if weights.shape != average.shape:
         return False
     return bool(np.linalg.norm(weights - average) < 0.7 * np.linalg.norm(weights))

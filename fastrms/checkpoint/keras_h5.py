@@ -23,7 +23,7 @@ from fastrms.checkpoint.keras_entries import (
     scaler_config,
     written,
 )
-from fastrms.checkpoint.keras_own import aligned, own_of, put_own
+from fastrms.checkpoint.keras_own import aligned, drop_own, own_of, put_own
 from fastrms.checkpoint.keras_state import assemble
 from fastrms.checkpoint.registry import Source
 from fastrms.checkpoint.tables import UNTRAINED, System
@@ -150,8 +150,7 @@ def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> N
                 _put_model(h5, checkpoint, system)
                 put_own(h5.attrs, checkpoint, list(written(checkpoint, system)))
             else:
-                for part in [name for name in h5.attrs if re.fullmatch(r"fastrms\d+", name)]:
-                    del h5.attrs[part]
+                drop_own(h5.attrs)
             _put_config(h5, checkpoint, system)
             if checkpoint.slots or checkpoint.iterations is not None:
                 h5.pop("optimizer_weights", None)

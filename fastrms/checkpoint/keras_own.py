@@ -5,6 +5,7 @@ names and dtypes, and which of them have which slots. Keras does not look at it.
 """
 
 import json
+import re
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from fastrms.checkpoint.document import Checkpoint, Variable, Writer
 from fastrms.checkpoint.jsons import parsed
+from fastrms.checkpoint.keras_entries import OURS
 from fastrms.dialects import DIALECTS
 from fastrms.errors import CheckpointError, PortingWarning
 
@@ -29,10 +31,17 @@ def put_own(attributes: Any, checkpoint: Checkpoint, groups: list[tuple[str, ...
         "slots": {k: [a is not None for a in column] for k, column in checkpoint.slots.items()},
         "groups": groups,
         "weights": list(checkpoint.weights),
+        "config": {k: v for k, v in checkpoint.config.items() if k in OURS},
     }
     data = json.dumps(own).encode()
     for number, first in enumerate(range(0, len(data), _PART)):
         attributes[f"fastrms{number}"] = np.bytes_(data[first : first + _PART])
+
+
+def drop_own(attributes: Any) -> None:
+    """Remove the attribute: the rest of a template's state is another's."""
+    for name in [name for name in attributes if re.fullmatch(r"fastrms\d+", name)]:
+        del attributes[name]
 
 
 def own_of(attributes: dict[str, Any]) -> dict[str, Any] | None:
@@ -56,6 +65,14 @@ def variables_of(own: dict[str, Any]) -> list[Variable]:
             case _:
                 raise _damaged()
     return result
+
+
+def config_of(own: dict[str, Any]) -> dict[str, Any]:
+    """Return the hyperparameters that Keras does not have."""
+    found = own.get("config", {})  # absent in the first files
+    if not isinstance(found, dict):
+        raise _damaged()
+    return {name: found[name] for name in OURS if name in found}
 
 
 def columns_of(own: dict[str, Any], arrays: list[Any]) -> dict[str, list[Any]]:

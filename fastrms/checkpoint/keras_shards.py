@@ -12,6 +12,7 @@ from fastrms.checkpoint.isolation import Tree, read_tree
 from fastrms.checkpoint.jsons import parsed
 from fastrms.checkpoint.keras_own import aligned
 from fastrms.checkpoint.keras_state import Found
+from fastrms.checkpoint.keras_weights import lost as lost
 from fastrms.checkpoint.registry import Source
 from fastrms.errors import CheckpointError
 
@@ -58,11 +59,6 @@ def _shards(found: dict[str, Any]) -> list[str]:
     if not 0 < len(names) <= _MOST_SHARDS:
         raise CheckpointError(f"the weight map names {len(names)} files.")
     return sorted(names)
-
-
-def lost(checkpoint: Checkpoint) -> list[str]:
-    """Name what sharded weights cannot hold."""
-    return keras_weights.lost(checkpoint)
 
 
 def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> None:

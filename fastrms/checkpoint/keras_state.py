@@ -12,7 +12,8 @@ from fastrms.checkpoint.document import Checkpoint, Variable, Writer
 from fastrms.checkpoint.keras_entries import Entry as Entry
 from fastrms.checkpoint.keras_entries import Found as Found
 from fastrms.checkpoint.keras_guesses import guessed
-from fastrms.checkpoint.keras_own import columns_of, variables_of, writer_of
+from fastrms.checkpoint.keras_own import columns_of, config_of, variables_of, writer_of
+from fastrms.checkpoint.native import renamed
 from fastrms.checkpoint.registry import Source
 from fastrms.checkpoint.tables import (
     UNKNOWN,
@@ -109,7 +110,8 @@ def assemble(found: Found, source: Source) -> Checkpoint:
             )
         config["learning_rate"] = scalars.rate
     if own:
-        variables = variables_of(own)
+        config |= config_of(own)
+        variables = renamed(variables_of(own), source.variables)
         slots = columns_of(own, [entry.array for entry in found.entries])
     else:
         variables, slots = _slots(found, system, rule, config, source)

@@ -12,6 +12,7 @@ from fastrms.checkpoint.document import Checkpoint
 from fastrms.checkpoint.hdf5_names import entry_of, put
 from fastrms.checkpoint.isolation import Tree, read_tree, require_h5py
 from fastrms.checkpoint.keras_entries import (
+    OURS,
     Entry,
     Found,
     disassemble,
@@ -20,10 +21,11 @@ from fastrms.checkpoint.keras_entries import (
     require_system,
     written,
 )
-from fastrms.checkpoint.keras_own import aligned, own_of, put_own
+from fastrms.checkpoint.keras_own import aligned, drop_own, own_of, put_own
 from fastrms.checkpoint.keras_state import assemble
 from fastrms.checkpoint.registry import Source
 from fastrms.checkpoint.tables import SYSTEMS, System
+from fastrms.dialects import DIALECTS
 from fastrms.errors import CheckpointError
 
 # Where the groups of a model's layers lie, and whose files have them there.
@@ -142,9 +144,15 @@ def own_system(checkpoint: Checkpoint, what: str) -> System:
 
 def lost(checkpoint: Checkpoint) -> list[str]:
     """Name what a `.weights.h5` cannot hold: it has no config."""
-    found = lost_of(checkpoint, own_system(checkpoint, ".weights.h5"))
-    if {k for k in checkpoint.config if k != "learning_rate"}:
-        found.append("the hyperparameters: a .weights.h5 has no place for them (a .keras has)")
+    system = own_system(checkpoint, ".weights.h5")
+    found = lost_of(checkpoint, system)
+    order, rate = DIALECTS[system.dialect].weights.order, checkpoint.config.get("learning_rate")
+    held = {*OURS, *(order if isinstance(rate, int | float) else ())}
+    if names := [k for k, v in checkpoint.config.items() if not (k in held or v is None)]:
+        found.append(
+            f"the hyperparameters {', '.join(names)}: a .weights.h5 has no place for them (a "
+            ".keras has)"
+        )
     return found
 
 
@@ -170,8 +178,7 @@ def put_state(file: Any, checkpoint: Checkpoint, system: System, fresh: bool) ->
             for i, (name, array) in enumerate(checkpoint.weights.items()):
                 put(group, str(i), Entry(name, array, _dtype(checkpoint, name, array)))
         else:
-            for part in [name for name in h5.attrs if re.fullmatch(r"fastrms\d+", name)]:
-                del h5.attrs[part]
+            drop_own(h5.attrs)
         h5.pop("optimizer", None)
         entries = list(disassemble(checkpoint, system))
         homes = {"vars": entries}

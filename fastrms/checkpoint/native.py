@@ -7,7 +7,7 @@ number rises when an older reader would misread a file.
 import json
 import re
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,12 @@ KEY = "fastrms"
 _PLAIN = ("dialect", "config", "iterations", "loss_scale", "notes", "rule")
 
 
-def _version() -> str:
-    """Return the version of the installed package."""
+def version() -> str | None:
+    """Return the version of fastrms, if it is installed."""
     try:
-        return version("fastrms")
-    except PackageNotFoundError:
-        return "unknown"
+        return metadata.version("fastrms")
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def array_key(group: str, index: int, name: str) -> str:
@@ -75,7 +75,7 @@ def described(
     text = json.dumps(
         {
             "format": FORMAT,
-            "version": _version(),
+            "version": version() or "unknown",
             **{name: getattr(checkpoint, name) for name in _PLAIN},
             "writer": list(checkpoint.writer),
             "variables": [[v.name, list(v.shape), v.dtype] for v in checkpoint.variables],
@@ -138,21 +138,21 @@ def restored(text: bytes, arrays: Callable[[str], Array], kind: str, source: Sou
         writer=writer,
         format=kind,
         config=config,
-        variables=_renamed(variables, source.variables),
+        variables=renamed(variables, source.variables),
         slots=slots,
         weights=weights,
         **plain,
     )
 
 
-def _renamed(known: list[Variable], given: list[Variable] | None) -> list[Variable]:
+def renamed(known: list[Variable], given: list[Variable] | None) -> list[Variable]:
     """Give the caller's names to variables of the same shapes."""
     if given is None:
         return known
     if [tuple(v.shape) for v in given] != [v.shape for v in known]:
         raise CheckpointError(
             f"the variables given have the shapes {[v.shape for v in given][:8]}, those of the "
-            f"file {[v.shape for v in known][:8]}."
+            f"file {[v.shape for v in known][:8]}; give them in the optimizer's order."
         )
     return [v._replace(name=g.name) for v, g in zip(known, given, strict=True)]
 

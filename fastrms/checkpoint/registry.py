@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastrms.checkpoint.archive import DAMAGED
 from fastrms.checkpoint.document import Variable
 from fastrms.errors import CheckpointError
 
@@ -38,20 +39,24 @@ class Source:
 
 @dataclass(frozen=True)
 class Format:
-    """One row of the table: a format's name, its module, and the suffixes that mean it."""
+    """One row of the table: a format's name, its module, and the suffixes that mean it.
+
+    `isolated` says that HDF5 is in it, which a process of its own parses.
+    """
 
     name: str
     module: str
     suffixes: tuple[str, ...] = ()
+    isolated: bool = False
 
 
 # The first row whose suffix fits a path is the format to write; longer suffixes stand first.
 FORMATS = (
-    Format("weights.h5", "keras_weights", (".weights.h5",)),
-    Format("weights.json", "keras_shards", (".weights.json",)),
-    Format("h5", "keras_h5", (".h5", ".hdf5")),
-    Format("keras", "keras_zip", (".keras",)),
-    Format("kdir", "keras_folder"),
+    Format("weights.h5", "keras_weights", (".weights.h5",), isolated=True),
+    Format("weights.json", "keras_shards", (".weights.json",), isolated=True),
+    Format("h5", "keras_h5", (".h5", ".hdf5"), isolated=True),
+    Format("keras", "keras_zip", (".keras",), isolated=True),
+    Format("kdir", "keras_folder", isolated=True),
     Format("tensorflow", "tensorflow", (".ckpt", ".index")),
     Format("npz", "npz", (".npz",)),
     Format("npy", "pickles", (".npy",)),
@@ -140,7 +145,7 @@ def _kind_of_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, OSError) as error:
+    except DAMAGED as error:
         raise CheckpointError(f"{path}: the zip archive is damaged ({error}).") from error
     if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
         return "torch"

@@ -5,7 +5,7 @@ The functions take any object with the fields of `Checkpoint`, which stands abov
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ def matched(checkpoint: Any, variables: Any) -> Match:
         indices = _by_name(known, [name for name, _ in leaves])
         arrays = [leaf for _, leaf in leaves]
     else:
-        arrays = [leaf for _, leaf in flatten(list(variables))]
+        arrays = [leaf for _, leaf in flatten(list_of(variables))]
         indices = list(range(len(arrays)))
         if len(arrays) != len(known):
             raise CheckpointError(
@@ -62,6 +62,16 @@ def matched(checkpoint: Any, variables: Any) -> Match:
                 f"{[v.name for v in known][:8]}, or as a dictionary with these names."
             )
     return Match(variables, arrays, indices)
+
+
+def list_of(variables: Any) -> list[Any]:
+    """Return variables as a list, or raise what is valid."""
+    if isinstance(variables, str) or not isinstance(variables, Iterable):
+        raise CheckpointError(
+            f"variables is {variables!r:.80}; valid: a list of arrays, or a (nested) dictionary of "
+            "them by name."
+        )
+    return list(variables)
 
 
 def _by_name(known: list[Any], names: list[str]) -> list[int]:

@@ -23,7 +23,7 @@ Tensors = dict[str, tuple[str, Any]]
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 _SLOTTED, _NATIVE = ("tf-keras-v2",), ("tf-train",)
 _LISTED = ("tf-keras-2.11", "keras-3")
-_WITH_RATE = "learning_rate"
+_DIALECTS = (*_LISTED, *_SLOTTED, *_NATIVE, *(d for row in SESSIONS for d in row.dialects))
 _LISTS: Mapping[str, str] = {
     "average": "_model_variables_moving_average",
     "gradient_accumulator": "_accumulated_gradients",
@@ -37,6 +37,8 @@ def lost(checkpoint: Checkpoint) -> list[str]:
     """Name what a stand-alone file of this dialect cannot hold."""
     row = _session(checkpoint.dialect)
     native = checkpoint.dialect in _NATIVE
+    if checkpoint.dialect not in _DIALECTS:
+        return []  # `tensors_of` refuses it whole
     found = []
     if checkpoint.loss_scale and (row or native):
         found.append("loss_scale: a Saver's file of this dialect has no place for it.")
@@ -47,14 +49,17 @@ def lost(checkpoint: Checkpoint) -> list[str]:
 
 def _unheld(checkpoint: Checkpoint, row: Session | None, native: bool) -> list[str]:
     """Name the hyperparameters that are not the default and have no place in such a file."""
-    held = {"learning_rate"} | (set(row.scalars) if row is not None else set())
+    held = {"centered", "use_ema"}  # the slots tell
+    held |= set() if native else {"learning_rate", *(row.scalars if row else ())}
     held |= {"decay", "rho", "momentum"} if checkpoint.dialect in _SLOTTED else set()
-    held |= {"centered", "use_ema", "gradient_accumulation_steps"}  # the slots tell
     numbers, found = plain_config(checkpoint.config), {}
     known = DIALECTS[str(checkpoint.dialect)].arguments if checkpoint.rule == "RMSprop" else {}
     for key, value in checkpoint.config.items():
         name = "learning_rate" if key == "lr" else key
         argument = known.get(name)
+        if key == "decay_offset" and checkpoint.config.get("decay"):
+            found[key] = value
+        # A name is a label: systems number it anew in each process, and restore by other names.
         if argument is None or argument.effect != "used" or name in ("name", "jit_compile"):
             continue
         idle = name.startswith("ema_") and not checkpoint.config.get("use_ema")
@@ -62,8 +67,6 @@ def _unheld(checkpoint: Checkpoint, row: Session | None, native: bool) -> list[s
             continue
         if name not in held or not isinstance(value, bool):
             found[key] = value
-    if native:
-        found.pop("momentum", None)
     return [f"the hyperparameters {found}: a TensorFlow checkpoint has none"] if found else []
 
 
@@ -101,8 +104,7 @@ def tensors_of(checkpoint: Checkpoint) -> Tensors:
         return _Objects(checkpoint).listed()
     raise CheckpointError(
         f"{dialect} has no TensorFlow checkpoints; convert() to one of "
-        f"{', '.join([*_LISTED, *_SLOTTED, *_NATIVE, *(d for r in SESSIONS for d in r.dialects)])} "
-        "first."
+        f"{', '.join(_DIALECTS)} first."
     )
 
 
@@ -136,9 +138,8 @@ def _session_tensors(checkpoint: Checkpoint, row: Session) -> Tensors:
         tensors[key] = ("float32", np.float32(number))
     count = np.dtype(row.counter).type(checkpoint.iterations or 0)
     tensors[row.scalars["iterations"]] = (row.counter, count)
-    for i, (v, array) in enumerate(
-        zip(checkpoint.variables, checkpoint.slots["velocity"], strict=True)
-    ):
+    column = checkpoint.slots.get("velocity", [None] * len(checkpoint.variables))
+    for i, (v, array) in enumerate(zip(checkpoint.variables, column, strict=True)):
         if array is not None:
             tensors[row.slot_name(i)] = (v.dtype, array)
     return tensors
@@ -246,7 +247,7 @@ class _Objects:
     def listed(self) -> Tensors:
         """Name things as tf.keras 2.11+ and Keras 3 do."""
         order = DIALECTS[str(self.checkpoint.dialect)].weights.order
-        with_rate = _WITH_RATE in order
+        with_rate = "learning_rate" in order
         if with_rate and self.checkpoint.loss_scale:
             self.wrap()
         members = [self.counter("_iterations")]

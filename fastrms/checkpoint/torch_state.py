@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.checkpoint.document import DTYPES, Checkpoint, Variable, Writer
+from fastrms.checkpoint.native import renamed
 from fastrms.checkpoint.registry import Source
 from fastrms.checkpoint.tables import words_of
 from fastrms.errors import CheckpointError
@@ -91,36 +92,18 @@ def checkpoint_of(content: Any, kind: str, source: Source) -> Checkpoint:
     slots, counts = _slots([states.get(k) for k in order], rule)
     if len(set(counts)) > 1:
         notes.append(f"the parameters have made {sorted(set(counts))} steps; the most are taken.")
-    return _arranged(
-        Checkpoint(
-            dialect=source.dialect or (_DIALECT if rule == "RMSprop" else None),
-            writer=writer,
-            format=kind,
-            config=config,
-            iterations=max(counts, default=0),
-            variables=variables,
-            slots=slots,
-            weights={name: np.asarray(array) for name, array in weights.items()},
-            notes=notes,
-            rule=rule,
-        ),
-        source,
+    return Checkpoint(
+        dialect=source.dialect or (_DIALECT if rule == "RMSprop" else None),
+        writer=writer,
+        format=kind,
+        config=config,
+        iterations=max(counts, default=0),
+        variables=renamed(variables, source.variables),
+        slots=slots,
+        weights={name: np.asarray(array) for name, array in weights.items()},
+        notes=notes,
+        rule=rule,
     )
-
-
-def _arranged(checkpoint: Checkpoint, source: Source) -> Checkpoint:
-    """Give the caller's names to the variables, if the shapes fit."""
-    if source.variables is None:
-        return checkpoint
-    known = [v.shape for v in checkpoint.variables]
-    if known != [tuple(v.shape) for v in source.variables]:
-        raise CheckpointError(
-            f"the variables given have the shapes {[v.shape for v in source.variables][:8]}, the "
-            f"states {known[:8]}; give them in the order of the parameter groups."
-        )
-    pairs = zip(checkpoint.variables, source.variables, strict=True)
-    checkpoint.variables[:] = [v._replace(name=given.name) for v, given in pairs]
-    return checkpoint
 
 
 def _config(groups: list[dict[str, Any]], notes: list[str]) -> dict[str, Any]:

@@ -21,6 +21,15 @@ def writers(keys: set[str]) -> list[str]:
     return found
 
 
+def arguments_in(config: Any) -> dict[str, Any]:
+    """Return a copy of the dictionary that `from_config` is given, or raise."""
+    if not isinstance(config, Mapping):
+        raise ArgumentError(
+            f"config={config!r:.60} is not valid; valid: a dictionary, as get_config returns."
+        )
+    return dict(config)
+
+
 def recognized(config: Mapping[str, Any], default: str) -> dict[str, Any]:
     """Return constructor arguments with the dialect of the system that wrote them.
 
@@ -29,7 +38,7 @@ def recognized(config: Mapping[str, Any], default: str) -> dict[str, Any]:
     ArgumentError
         Several systems write such keys.
     """
-    arguments = dict(config)
+    arguments = arguments_in(config)
     if "dialect" in arguments:
         return arguments
     bare = {key: value for key, value in arguments.items() if key not in MARKS}

@@ -17,6 +17,13 @@ from fastrms.tools.facts import differences, inspected
 from fastrms.tools.printing import progress, table
 
 DONE, DIFFERENT, REFUSED = 0, 1, 2
+_OPTIONS = {
+    "lossy=True": "--lossy",
+    "load it with dialect=...": "pass --source-dialect",
+    "checkpoint.convert(dialect)": "--dialect",
+    "convert() to": "pass --dialect with",
+    " Pass format=...": "",
+}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,11 +47,18 @@ def run(options: argparse.Namespace) -> int:
         except BrokenPipeError:
             raise
         except (FastrmsError, ImportError, OSError) as error:
-            print(f"fastrms {options.command}: {error}", file=sys.stderr)
+            print(f"fastrms {options.command}: {_in_options(str(error))}", file=sys.stderr)
             code = REFUSED
     for warning in caught:
         print(f"fastrms {options.command}: {warning.message}", file=sys.stderr)
     return code
+
+
+def _in_options(message: str) -> str:
+    """Say what to do in the words of the command line."""
+    for argument, option in _OPTIONS.items():
+        message = message.replace(argument, option)
+    return message
 
 
 def _loaded(path: str, dialect: str | None = None) -> Checkpoint:

@@ -4,7 +4,7 @@ import statistics
 import sys
 from typing import Any
 
-from benchmarking import start
+from benchmarking import checkpoints, start
 from benchmarking.peers import PEERS
 from benchmarking.processes import Crew, Outcome, Plan, compare, measure
 from benchmarking.rows import PEER_BARS, PEER_CASES, SPECS, Row, Spec, peer_bar
@@ -12,7 +12,7 @@ from benchmarking.timing import ratio
 from benchmarking.works import Case
 
 GROUPS = ("limit", "peers", "many", "few", "norms", "sparse", "subnormal", "memory", "scripts")
-GROUPS += ("start",)
+GROUPS += ("start", "checkpoints")
 
 
 def say(text: str) -> None:
@@ -97,6 +97,12 @@ def start_rows(plan: Plan) -> list[Row]:
     for name, arguments in (("plain", ""), ("everything on", start.EVERYTHING)):
         rows += start.first_step_rows(plan, name, arguments)
     return rows
+
+
+def checkpoint_rows(plan: Plan) -> list[Row]:
+    """Measure files against NumPy, safetensors and h5py alone."""
+    say("checkpoints: files, memory, the HDF5 reader, the checksum")
+    return checkpoints.rows(plan)
 
 
 def stream_lines(plan: Plan) -> list[str]:

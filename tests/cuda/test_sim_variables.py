@@ -371,7 +371,7 @@ def test_an_update_step_that_fails_changes_nothing_on_a_device() -> None:
     opt = Inherited()
     opt.build([made])
     with pytest.raises(
-        fastrms.GradientError, match="is IndexedSlices, which only RMSprop's own update"
+        fastrms.GradientError, match="is IndexedSlices on a GPU, which only RMSprop's own"
     ):
         opt.apply([fastrms.IndexedSlices(on_device(np.ones(1, F4)), [0])])
     with pytest.raises(fastrms.GradientError, match="in the host's memory"):
