@@ -11,7 +11,7 @@ from fastrms import cuda
 from fastrms.cuda.memory import DeviceArray, Place, placed
 from fastrms.cuda.protocols import brain_dtype, facts_of_owner, handle_of, lies_on_device
 from fastrms.errors import ArgumentError, GradientError, VariableError
-from fastrms.sources import copied
+from fastrms.sources import copied, overflows
 
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
 
@@ -167,10 +167,12 @@ def stored(value: Any, dtype: DTypeLike | None, device: str | None) -> Any:
             value = array.value
         kind = str(getattr(value, "dtype", "") if dtype is None else dtype)
         brain = "bfloat16" in kind
-        if brain:
-            value, dtype = np.asarray(value).astype(np.float32), None
-        host = copied(value, dtype)
-        host = host.astype(brain_dtype()) if brain else host
+        given = np.asarray(value) if brain else value
+        with np.errstate(over="ignore"):
+            host = copied(given.astype(np.float32), None) if brain else copied(value, dtype)
+            host = host.astype(brain_dtype()) if brain else host
+        if brain and overflows(given, host):
+            raise TypeError("a number in it is too large for bfloat16")
         if ordinal is not None and host.dtype.name not in _DTYPES:
             raise TypeError(f"a GPU takes {', '.join(_DTYPES)}, not {host.dtype}")
     except TypeError as error:

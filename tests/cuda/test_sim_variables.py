@@ -78,6 +78,22 @@ def test_dtypes(dtype: str) -> None:
     assert (np.asarray(made).astype(F4) < [2.0, 4.0]).all()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("value", [[1e300], np.array([1e300]), [np.finfo(F4).max]], ids=repr)
+def test_numbers_too_large_for_a_dtype_are_refused(value: Any, dtype: str) -> None:
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    made = variable([np.inf], dtype=dtype)
+    if dtype == "float32" and value[0] <= np.finfo(F4).max:
+        made.assign(value)
+        return
+    with pytest.raises(fastrms.VariableError, match=f"too large for {dtype}"):
+        variable(value, dtype=dtype)
+    with pytest.raises(fastrms.VariableError, match="no number too large. Nothing was changed"):
+        made.assign(value)
+    assert np.isinf(np.asarray(made).astype(F4)).all()
+
+
 def test_numpy_computes_with_a_copy() -> None:
     made = variable([[1.0, 2.0], [3.0, 4.0]])
     host = made.numpy()
