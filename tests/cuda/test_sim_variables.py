@@ -89,7 +89,7 @@ def test_numbers_too_large_for_a_dtype_are_refused(value: Any, dtype: str) -> No
         return
     with pytest.raises(fastrms.VariableError, match=f"too large for {dtype}"):
         variable(value, dtype=dtype)
-    with pytest.raises(fastrms.VariableError, match="no number too large. Nothing was changed"):
+    with pytest.raises(fastrms.VariableError, match="no number too large"):
         made.assign(value)
     assert np.isinf(np.asarray(made).astype(F4)).all()
 
