@@ -126,8 +126,8 @@ def template_of(read: Callable[[Source], Checkpoint], template: Path) -> Checkpo
         return read(Source(template))
     except (CheckpointError, OSError) as error:
         raise CheckpointError(
-            f"the template {template} cannot be used: {error} Give a whole file of the format to be "
-            "written."
+            f"the template {template} cannot be used: {error} Give a whole file of the format to "
+            "be written."
         ) from error
 
 
@@ -163,8 +163,8 @@ def aligned(checkpoint: Checkpoint, known: Checkpoint, where: str) -> Checkpoint
     dropped = {k: checkpoint.config[k] for k in ("decay_offset",) if k in checkpoint.config}
     if dropped and checkpoint.config.get("decay"):
         warnings.warn(
-            f"{dropped} is not written into a copy of {where}, whose system has no such argument: it "
-            "counts as its class and backend do.",
+            f"{dropped} is not written into a copy of {where}, whose system has no such "
+            "argument: it counts as its class and backend do.",
             PortingWarning,
             stacklevel=5,
         )
