@@ -48,6 +48,25 @@ def _flat(case: Case, quick: bool) -> tuple[Arms, Facts]:
     return arms, {"bytes": step_bytes(many.plan)}
 
 
+def _variables(case: Case, quick: bool) -> tuple[Arms, Facts]:
+    """Time whole steps over Variables, handed over each time, against the same over arrays."""
+    import fastrms
+
+    plain = Ours(sizes_of(case.sizes, quick), OPTIONS[case.options])
+    held = [fastrms.Variable(v) for v in plain.variables]
+    optimizer = fastrms.RMSprop(**OPTIONS[case.options])
+    optimizer.build(held)
+
+    def arrays() -> None:
+        plain.optimizer.apply(plain.gradients, plain.variables)
+
+    def ours() -> None:
+        optimizer.apply(plain.gradients, held)
+
+    arms = {"limit": Arm(limit(plain.plan).run), "arrays": Arm(arrays), "ours": Arm(ours)}
+    return arms, {"bytes": step_bytes(plain.plan)}
+
+
 def _fresh(case: Case, quick: bool) -> tuple[Arms, Facts]:
     """Time steps on gradient arrays never seen before, and on rewritten known ones."""
     ours = Ours(sizes_of(case.sizes, quick), OPTIONS[case.options])
@@ -199,6 +218,7 @@ MAKERS: dict[str, Callable[[Case, bool], tuple[Arms, Facts]]] = {
     "stream": _stream,
     "flat": _flat,
     "fresh": _fresh,
+    "variables": _variables,
     "small": _small,
     "subnormal": _subnormal,
     "decay": _decay,

@@ -155,6 +155,17 @@ SPECS = [
         _microseconds,
         _beside("limit", "numpy"),
     ),
+    *(
+        Spec(
+            "variables",
+            f"{sizes}, whole apply through Variables against the same through arrays",
+            Case(sizes, kind="variables"),
+            Bar("<=", 1.05, "x"),
+            _over("ours", "arrays"),
+            _beside("ours", "arrays"),
+        )
+        for sizes in ("16M", MANY, TINY, FEW)
+    ),
     Spec(
         "scripts",
         "compat: K.function of a 3-layer Dense policy, batch 32, update included",

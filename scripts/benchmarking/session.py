@@ -12,7 +12,7 @@ from benchmarking.timing import ratio
 from benchmarking.works import Case
 
 GROUPS = ("limit", "peers", "many", "few", "norms", "sparse", "subnormal", "memory", "scripts")
-GROUPS += ("start", "checkpoints")
+GROUPS += ("variables", "start", "checkpoints")
 
 
 def say(text: str) -> None:
