@@ -41,4 +41,4 @@ def number_kind(what: str, dtype: Any) -> str:
             f"{what} received {dtype!r:.60}; valid: the name of a number's dtype, such as "
             "'float32' or 'int32'."
         )
-    return found.name
+    return str(found.name)
