@@ -180,20 +180,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parse(arguments)
     try:
+        if sys.stdout is None:
+            raise OSError("standard output is closed")
         if options.command == "info":
             from fastrms.info import report
 
-            print(report())
+            print(report(), flush=True)
             return 0
         if options.command == "demo":
             return _demo(options.epochs, options.out, options.device)
         from fastrms.tools.commands import run
 
-        return run(options)
+        code = run(options)
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        # What is left in the buffer would be written, and fail, once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if sys.stderr is not None:
+            print(
+                f"fastrms {options.command}: the output cannot be written ({error}); valid: a "
+                "terminal, a pipe or a file with room. Send it elsewhere.",
+                file=sys.stderr,
+            )
+        return 2
     except KeyboardInterrupt:
         print("fastrms: interrupted", file=sys.stderr)
         return 130

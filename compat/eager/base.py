@@ -161,7 +161,7 @@ class Base(State):
         custom_objects : mapping, optional
             Users' schedule classes by name.
         """
-        arguments = dict(config)
+        arguments = settled(cls.__name__, config)
         rate = arguments.get("learning_rate")
         if isinstance(rate, Mapping):
             arguments["learning_rate"] = deserialize(rate, custom_objects)
@@ -170,6 +170,16 @@ class Base(State):
     def _differentiated(self, loss: Any, var_list: Any, tape: Any) -> Pairs:
         """Return pairs of gradient and variable for a callable loss."""
         return self._inner.compute_gradients(loss, var_list, tape)
+
+
+def settled(who: str, config: Any) -> dict[str, Any]:
+    """Return a copy of a configuration, or raise what is valid."""
+    if not isinstance(config, Mapping) or not all(isinstance(name, str) for name in config):
+        raise ArgumentError(
+            f"from_config of {who} received {config!r:.60}; valid: a dictionary of arguments by "
+            "name, as get_config() returns."
+        )
+    return dict(config)
 
 
 def _require_whole(pairs: Pairs) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from . import rows
 from .rows import ADAM, RMSPROP, SGD_ORDER
 from .rules import AdaptsMoments, DescendsGradient, OnKernels
+from .state import listed
 from .v2 import OptimizerV2
 
 
@@ -57,7 +58,7 @@ class Adam(AdaptsMoments, OptimizerV2):
 
     def set_weights(self, weights: Iterable[Any]) -> None:
         """Replace the weights; the third moments that Keras 2.3 always wrote may be among them."""
-        values, count = list(weights), len(self.weights)
+        values, count = listed(weights), len(self.weights)
         if len(values) == 3 * ((count - 1) // 2) + 1:
             values = values[:count]
         super().set_weights(values)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import fastrms
 from fastrms import weights
 from fastrms.dialects import Dialect
-from fastrms.errors import ArgumentError
+from fastrms.errors import ArgumentError, StateError
 from fastrms.exclusion import undecayed
 from fastrms.stepper import Stepper
 from fastrms.subclassing import UserPlan
@@ -29,6 +29,16 @@ class Callables(list[Any]):
     def __call__(self) -> "Callables":
         """Return the list."""
         return self
+
+
+def listed(values: Any) -> list[Any]:
+    """Return weights as a list, or raise what is valid."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise StateError(
+            f"set_weights received {values!r:.60}; valid: a list of arrays, as get_weights() "
+            "returns. Nothing was changed."
+        )
+    return list(values)
 
 
 class State:
@@ -181,7 +191,12 @@ class State:
 
     def _recount(self, value: Any) -> None:
         """Set the counter; the core refuses what is no whole number."""
-        number = np.asarray(value).item()
+        number = np.asarray(value)[()]
+        if np.ndim(number) or not isinstance(number, int | np.number):
+            raise ArgumentError(
+                f"iterations received {number!s:.60}; valid: a whole number from 0."
+            )
+        number = number.item()
         self._inner.iterations = int(number) if number == np.floor(number) else number
 
     def _counted(self) -> bool:
@@ -220,7 +235,7 @@ class State:
         StateError
             The number or a shape does not fit. Nothing was changed.
         """
-        fresh = [np.asarray(value) for value in values]
+        fresh = [np.asarray(value) for value in listed(values)]
         if self._core.stepper is None and len(fresh) > 1:
             self._pending = fresh
             return

@@ -10,6 +10,7 @@ from fastrms.errors import ArgumentError, GradientError
 from fastrms.sparse import IndexedSlices
 
 from . import rows
+from .base import settled
 from .hypers import Hypers
 from .pairs import Pairs, SparseConstraintError, Transform, UnknownVariableError, filtered
 from .weights import Weight, name_of
@@ -228,7 +229,7 @@ class OptimizerV2(Hypers):
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> Any:
         """Build an optimizer from `get_config`'s result; `lr` is read as `learning_rate`."""
-        arguments = dict(config)
+        arguments = settled(cls.__name__, config)
         if "lr" in arguments:
             arguments["learning_rate"] = arguments.pop("lr")
         return super().from_config(arguments, custom_objects)

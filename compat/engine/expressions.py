@@ -1,6 +1,6 @@
 """Expressions: the nodes of a static graph, with the operators that scripts write between them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .binding import Shape
 from .operations import OPERATIONS, static_shape
-from .session import FLOATS, SESSION
+from .session import FLOATS, SESSION, number_kind
 
 Array = NDArray[Any]
 FRAMEWORKS = ("tensorflow", "theano", "torch", "jax", "jaxlib", "keras", "tf_keras")
@@ -166,7 +166,7 @@ class Expression:
 
     def astype(self, dtype: Any) -> "Expression":
         """Return the elements in another dtype."""
-        return cast(self, np.dtype(dtype).name)
+        return cast(self, number_kind(f"astype of {self!r}", dtype))
 
     def eval(self, feeds: Any = None, **_: Any) -> Any:
         """Return the value of an expression, given its placeholders' values by placeholder."""
@@ -280,7 +280,12 @@ def sized(shape: Any) -> tuple[Any, tuple[Expression, ...]]:
     """Split a shape into its fixed sizes, None for the others, and these as expressions."""
     if isinstance(shape, Expression):
         return None, (shape,)
-    sizes = [shape] if isinstance(shape, int | np.integer) else list(shape)
+    sizes = list(shape) if isinstance(shape, Iterable) else [shape]
+    if shape is None or not all(isinstance(s, int | np.integer | Expression | None) for s in sizes):
+        raise TypeError(
+            f"a shape is {shape!r:.60}; valid: integers, -1 for one size that follows from the "
+            "others, and K.shape(x)[i]."
+        )
     return (
         tuple(None if isinstance(s, Expression) or s is None else int(s) for s in sizes),
         tuple(s for s in sizes if isinstance(s, Expression)),

@@ -4,6 +4,8 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 FLOATS = ("float16", "float32", "float64")
 
 
@@ -26,3 +28,17 @@ class Session:
 
 
 SESSION = Session()
+
+
+def number_kind(what: str, dtype: Any) -> str:
+    """Return the name of a dtype of numbers, or raise with what received it."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if dtype is None or found.kind not in "fiub":
+        raise TypeError(
+            f"{what} received {dtype!r:.60}; valid: the name of a number's dtype, such as "
+            "'float32' or 'int32'."
+        )
+    return str(found.name)

@@ -205,6 +205,11 @@ class Optimizer:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Optimizer":
         """Build an optimizer from what `get_config` returned."""
+        if not isinstance(config, Mapping):
+            raise ArgumentError(
+                f"from_config of {cls.__name__} received {config!r:.60}; valid: a dictionary of "
+                "arguments by name, as get_config() returns."
+            )
         return cls(**config)
 
     def __reduce__(self) -> Any:

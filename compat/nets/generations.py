@@ -42,6 +42,7 @@ class Generation(NamedTuple):
     of RandomUniform and of RandomNormal and TruncatedNormal, where none are given.
     `flat_categories`: `to_categorical` makes rows of float64 whatever the shape of the numbers;
     later it keeps the shape, and gives float32 or what `dtype` asks for.
+    `order_renewed`: each epoch of `fit` shuffles the numbers from 0 on, not the last epoch's order.
     """
 
     name: str
@@ -56,10 +57,11 @@ class Generation(NamedTuple):
     bounds: tuple[float, float] = (-0.05, 0.05)
     deviation: float = 0.05
     flat_categories: bool = False
+    order_renewed: bool = False
 
 
 # Source of the fields: initializations.py of 1.2.2; initializers.py of 2.0.8, 2.2.4 and 2.3.1;
-# utils/np_utils.py of each;
+# utils/np_utils.py of each; tensorflow 1.13.2 keras/engine/training_arrays.py:296;
 # K.batch_flatten of 2.3.1, which draws `np.random.randint(1e4)` for the name of an operation.
 DEVIATION_WITHIN_TWO = 0.87962566103423978
 KERAS_1 = Generation(
@@ -82,4 +84,4 @@ KERAS_23 = Generation(
 # These two share Keras 2's names. Their initialisers, tensorflow 1.3.0 ops/init_ops.py and 1.13.2
 # keras/initializers.py, do not look at NumPy's generator; with a seed they draw as Keras 2's do.
 TF_CONTRIB = KERAS_20._replace(name="tf_contrib", bounds=(0.0, 1.0), deviation=1.0)
-TF_KERAS_V1 = KERAS_22._replace(name="tf_keras_v1")
+TF_KERAS_V1 = KERAS_22._replace(name="tf_keras_v1", order_renewed=True)

@@ -1,5 +1,6 @@
 """The base of layers: weights that are built on the first call, and where outputs come from."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,11 @@ class Layer:
         ValueError
             The number of arrays or a shape is another.
         """
+        if isinstance(weights, str) or not isinstance(weights, Iterable):
+            raise ValueError(
+                f"set_weights of {self.name!r} received {weights!r:.60}; valid: a list of arrays, "
+                "as get_weights() returns. Nothing was changed."
+            )
         own, given = self.weights, [np.asarray(w) for w in weights]
         expected = [tuple(w.shape) for w in own]
         if len(given) != len(own):

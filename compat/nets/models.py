@@ -5,7 +5,7 @@ from typing import Any
 from ..engine.expressions import Expression
 from .layer import Layer, alone, listed
 from .layers import input_of
-from .naming import named
+from .naming import GRADIENTS, named
 from .training import Training
 
 
@@ -20,8 +20,28 @@ def _origin(x: Any) -> tuple[Layer, list[Any], list[Any]]:
     return found  # type: ignore[no-any-return]
 
 
+# What models of old Keras had and these do not, with what does it here.
+_STATE = "model.get_weights() and set_weights(arrays), with np.savez, keep a model"
+_STATE += "; fastrms.save(path, optimizer) and fastrms.load(path) keep RMSprop's state in old files"
+_LOOPS = "take the batches in a loop of your own and give each to train_on_batch, test_on_batch or"
+_LOOPS += " predict_on_batch"
+_ABSENT = {
+    **dict.fromkeys(("save", "save_weights", "load_weights", "to_json", "to_yaml"), _STATE),
+    **dict.fromkeys(("get_config", "from_config"), "build the model by its code; " + _STATE),
+    **dict.fromkeys(("fit_generator", "evaluate_generator", "predict_generator"), _LOOPS),
+    "predict_proba": "predict(x) gives the same numbers",
+    "pop": "build the model without its last layer",
+    "reset_states": "there are no recurrent layers here. " + GRADIENTS,
+}
+
+
 class Net(Layer, Training):
     """What Model and Sequential share: layers between inputs and outputs."""
+
+    def __getattr__(self, name: str) -> Any:
+        instead = _ABSENT.get(name)
+        why = f": fastrms.compat does not provide it; instead, {instead}." if instead else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{why}")
 
     def _join(self, inputs: list[Any], outputs: list[Any]) -> None:
         """Take over inputs and outputs, and order the calls between them."""
@@ -80,6 +100,8 @@ class Net(Layer, Training):
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """Return a layer by its name or place."""
         if index is not None:
+            if not isinstance(index, int) or not -len(self.layers) <= index < len(self.layers):
+                raise ValueError(f"no layer of index {index!r}; there are {len(self.layers)}.")
             return self.layers[index]
         for layer in self.layers:
             if layer.name == name:

@@ -1,7 +1,7 @@
 """Argument names: old words become Keras 2's, and what is not known is refused by name."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastrms.errors import FastrmsError
@@ -17,6 +17,18 @@ GRADIENTS = (
     "Compute the gradients elsewhere and pass them: optimizer.get_updates(..., grads=[...]); "
     "docs/porting.md shows it with PyTorch."
 )
+
+
+def lacking(module: str, names: Iterable[str]) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a module, which refuses a name it lacks by that name."""
+    known = ", ".join(sorted(names)) or "none of it"
+
+    def __getattr__(name: str) -> Any:  # noqa: N807
+        if name.startswith("__"):
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        raise NotProvided(f"{module} does not provide {name!r}; provided: {known}. {GRADIENTS}")
+
+    return __getattr__
 
 
 def places(function: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:

@@ -13,7 +13,7 @@ from ..graph import generations as optimizers
 from ..graph.calls import legacy_get_updates_support
 from . import callbacks, generations, initializers, layers, models, pieces
 from .generations import Generation
-from .naming import GRADIENTS, NotProvided, adapted, named
+from .naming import adapted, lacking, named
 
 # What a generation is: the rows of its nets, its optimizers and its backend, by its package.
 GENERATIONS = {
@@ -107,16 +107,7 @@ def contents(generation: Generation) -> dict[str, dict[str, Any]]:
 def filled(names: dict[str, Any], given: dict[str, Any]) -> Callable[[str], Any]:
     """Fill a module; return its `__getattr__`, which refuses a name it lacks by that name."""
     names.update(given)
-    module, known = names["__name__"], ", ".join(sorted(n for n in given if n != "get"))
-
-    def __getattr__(name: str) -> Any:  # noqa: N807
-        if name.startswith("__"):
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        raise NotProvided(
-            f"{module} does not provide {name!r}; provided: {known or 'none of it'}. {GRADIENTS}"
-        )
-
-    return __getattr__
+    return lacking(names["__name__"], (n for n in given if n != "get"))
 
 
 def install(package: str) -> list[str]:
@@ -138,4 +129,6 @@ def install(package: str) -> list[str]:
     for short, names in contents(nets).items():
         for path in (short, *PATHS.get(short, ())):
             make(path, filled, names)
-    return sorted(path for path in made if "." not in path)
+    found = sorted(path for path in made if "." not in path)
+    vars(sys.modules[package])["__getattr__"] = lacking(package, found)
+    return found

@@ -34,6 +34,13 @@ def batches(size: int, batch_size: Any) -> Iterator[slice]:
     return (slice(start, min(start + step, size)) for start in range(0, size, step))
 
 
+def whole(name: str, value: Any) -> int:
+    """Return a number of epochs, or raise what is valid."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise ValueError(f"fit received {name}={value!r:.60}; valid: an integer from 0.")
+    return int(value)
+
+
 class Training:
     """The half of a model that trains it."""
 
@@ -239,11 +246,14 @@ class Training:
             raise NotProvided("fit received shuffle='batch'; valid: True, False.")
         function, arrays = self._function("train"), self._data(x, y)
         arrays, held = self._held_out(arrays, validation_split, validation_data)
+        first, last = whole("initial_epoch", initial_epoch), whole("epochs", epochs)
         order = np.arange(len(arrays[0]))
         parts = list(batches(len(order), batch_size))
-        run = CallbackList(listed(callbacks or []), self, epochs, batch_size or 32, verbose)
-        for epoch in range(initial_epoch, epochs):
+        run = CallbackList(listed(callbacks or []), self, last, batch_size or 32, verbose)
+        for epoch in range(first, last):
             run.epoch_begin(epoch)
+            if self.generation.order_renewed:
+                order = np.arange(len(order))
             if shuffle:
                 np.random.shuffle(order)
             for number, part in enumerate(parts):
@@ -267,7 +277,7 @@ class Training:
                     "Sample weights are not provided."
                 )
             return arrays, self._data(*given)
-        if not 0.0 <= split < 1.0:
+        if not isinstance(split, int | float | np.number) or not 0.0 <= split < 1.0:
             raise ValueError(f"validation_split={split!r} is not valid; valid: from 0, below 1.")
         cut = int(len(arrays[0]) * (1.0 - split))
         return [a[:cut] for a in arrays], [a[cut:] for a in arrays] if split else []

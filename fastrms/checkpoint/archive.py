@@ -22,6 +22,7 @@ _GROWTH, _FREE = 200, 1 << 22
 _CHUNK, _METHODS = 1 << 22, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # What `zipfile` raises on damaged archives: of all these, it names only the first.
 DAMAGED: tuple[type[Exception], ...] = (zipfile.BadZipFile, EOFError, ValueError, RuntimeError)
+COPY = "take a whole copy of the file from where it was written"
 DAMAGED += (OverflowError, struct.error, zlib.error)
 
 
@@ -35,7 +36,7 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except CheckpointError:
         raise
     except DAMAGED as error:
-        raise CheckpointError(f"the zip archive is damaged ({error}).") from error
+        raise CheckpointError(f"the zip archive is damaged ({error}); {COPY}.") from error
 
 
 class Archive:
@@ -116,7 +117,7 @@ class Archive:
                     out += part
                     advanced(len(part))
         except DAMAGED as error:
-            raise CheckpointError(f"{info.filename!r} is damaged ({error}).") from error
+            raise CheckpointError(f"{info.filename!r} is damaged ({error}); {COPY}.") from error
         if len(out) != info.file_size:
             raise CheckpointError(f"{info.filename!r} has {len(out)}, not {info.file_size} bytes.")
         return np.frombuffer(out, np.uint8)

@@ -8,6 +8,7 @@ import numpy as np
 from fastrms import weights
 from fastrms.checkpoint.document import Checkpoint, Variable, Writer
 from fastrms.checkpoint.native import version
+from fastrms.checkpoint.resuming import list_of
 from fastrms.checkpoint.tables import SLOT_WORDS
 from fastrms.errors import CheckpointError
 from fastrms.rates import called
@@ -60,7 +61,7 @@ def _named(core: weights.Core, variables: Any) -> tuple[list[str], list[Any]]:
     known = core.stepper.variables
     names = known.names[:]
     if variables is not None:
-        leaves = list(flatten(variables if isinstance(variables, Mapping) else list(variables)))
+        leaves = list(flatten(variables if isinstance(variables, Mapping) else list_of(variables)))
         found = [known.index(leaf) for _, leaf in leaves]
         if sorted(i for i in found if i is not None) != list(range(len(names))) or None in found:
             raise CheckpointError(

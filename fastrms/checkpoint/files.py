@@ -14,7 +14,7 @@ from fastrms.checkpoint.registry import BY_NAME, Source, format_of_suffix, modul
 from fastrms.checkpoint.resuming import list_of, load_into
 from fastrms.checkpoint.scales import require_fitting, resume
 from fastrms.dialects import get_dialect
-from fastrms.errors import CheckpointError, PortingWarning
+from fastrms.errors import ArgumentError, CheckpointError, PortingWarning
 from fastrms.variables import flatten
 
 
@@ -41,6 +41,8 @@ def load(
 
     Raises
     ------
+    ArgumentError
+        The path is none, or `trusted` no switch.
     CheckpointError
         The file is damaged or hostile, or of no known format. Nothing in it is ever executed.
     MissingExtraError
@@ -58,10 +60,10 @@ def load(
     [Variable(name='w', shape=(2,), dtype='float64')]
     """
     source = Source(
-        Path(path),
+        _path(path),
         None if dialect is None else get_dialect(dialect).name,
         None if variables is None else _declared(variables),
-        trusted,
+        _flag("trusted", trusted),
     )
     try:
         name = sniff(source.path)
@@ -72,6 +74,24 @@ def load(
         raise CheckpointError(_located(path, error)) from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error}).") from error
+
+
+def _path(path: Any, what: str = "path") -> Path:
+    """Return a path as such, or raise what is valid."""
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ArgumentError(
+            f"{what} is {path!r:.80}; valid: the name of a file as text or pathlib.Path, as in "
+            'fastrms.load("old.h5") and fastrms.save("new.npz", optimizer).'
+        )
+    return Path(text)
+
+
+def _flag(name: str, value: Any) -> bool:
+    """Return a switch, or raise where something else stands in its place."""
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentError(f"{name}={value!r:.80} is not valid; valid: True, False.")
+    return bool(value)
 
 
 def _located(path: Any, error: CheckpointError) -> str:
@@ -126,6 +146,8 @@ def save(
 
     Raises
     ------
+    ArgumentError
+        A path is none, or `lossy` no switch.
     CheckpointError
         The format cannot hold something, the template is another model's, or the disk is full.
 
@@ -139,12 +161,14 @@ def save(
     ...     fastrms.load(os.path.join(folder, "run.keras")).format
     'keras'
     """
+    target, model = _path(path), None if template is None else _path(template, "template")
+    lossy = _flag("lossy", lossy)
     checkpoint = state if isinstance(state, Checkpoint) else _described(state, variables)
     if isinstance(state, Checkpoint) and variables is not None:
         raise CheckpointError("variables=... belongs to an optimizer; a checkpoint has its own.")
-    target, model = Path(path), None if template is None else Path(template)
+    found = None if model is None else sniff(model)
     if format is None:
-        format = format_of_suffix(target) if model is None else sniff(model)
+        format = found or format_of_suffix(target)
     module = module_of(format)
     try:
         lost = module.lost(checkpoint)
@@ -156,6 +180,8 @@ def save(
         module.write(target, checkpoint, model)
     except CheckpointError as error:
         raise CheckpointError(_located(path, error)) from error
+    except OSError as error:
+        raise CheckpointError(f"{path} could not be written ({error}).") from error
     if lost:
         warnings.warn(f"{path}: left out {'; and '.join(lost)}.", PortingWarning, stacklevel=2)
 
@@ -171,9 +197,9 @@ def load_scaled(scaler: Any, path: Any, variables: Any, trusted: bool) -> None:
 
 def _described(state: Any, variables: Any) -> Checkpoint:
     """Return the checkpoint of an optimizer."""
-    if not hasattr(state, "checkpoint"):
+    if isinstance(state, type) or not hasattr(state, "checkpoint"):
         raise CheckpointError(
             f"{state!r:.80} cannot be saved; valid: an RMSprop, a LossScaleOptimizer "
-            "or a Checkpoint."
+            'or a Checkpoint, as in fastrms.save("new.npz", optimizer).'
         )
     return state.checkpoint(variables)  # type: ignore[no-any-return]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastrms.checkpoint.archive import COPY
 from fastrms.checkpoint.brain import widened
 from fastrms.errors import CheckpointError, MissingExtraError
 
@@ -194,7 +195,7 @@ def _require_read(reply: dict[str, Any]) -> None:
     if "refused" in reply:
         raise CheckpointError(f"{reply['refused']}; such files are refused.")
     if "failed" in reply:
-        raise CheckpointError(f"libhdf5 cannot read it ({reply['failed'][:300]}).")
+        raise CheckpointError(f"libhdf5 cannot read it ({reply['failed'][:300]}); {COPY}.")
 
 
 def _trusted(descriptor: int) -> tuple[dict[str, Any], Any]:
@@ -207,7 +208,7 @@ def _trusted(descriptor: int) -> tuple[dict[str, Any], Any]:
     except hdf5_worker.RefusedError as error:
         raise CheckpointError(f"{error}; such files are refused.") from error
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"libhdf5 cannot read it ({error}).") from error
+        raise CheckpointError(f"libhdf5 cannot read it ({error}); {COPY}.") from error
 
 
 def read_tree(path: str, trusted: bool) -> Tree:

@@ -12,7 +12,7 @@ from fastrms.checkpoint import keras_shards, keras_weights
 from fastrms.checkpoint.document import Checkpoint
 from fastrms.checkpoint.isolation import read_tree, require_h5py
 from fastrms.checkpoint.jsons import parsed
-from fastrms.checkpoint.keras_own import aligned
+from fastrms.checkpoint.keras_own import aligned, template_of
 from fastrms.checkpoint.keras_zip import CONFIG, METADATA, WEIGHTS, found_of, texts_of
 from fastrms.checkpoint.keras_zip import lost as lost
 from fastrms.checkpoint.registry import Source
@@ -52,7 +52,7 @@ def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> N
     try:
         with open(fresh / WEIGHTS, "w+b") as weights:
             if template is not None:
-                checkpoint = aligned(checkpoint, read(Source(template)), str(template))
+                checkpoint = aligned(checkpoint, template_of(read, template), str(template))
                 texts = _json(template / CONFIG), _json(template / METADATA)
                 config, metadata = texts_of(checkpoint, system, *texts)
                 weights.write((template / WEIGHTS).read_bytes())

@@ -23,7 +23,7 @@ from fastrms.checkpoint.keras_entries import (
     scaler_config,
     written,
 )
-from fastrms.checkpoint.keras_own import aligned, drop_own, own_of, put_own
+from fastrms.checkpoint.keras_own import aligned, drop_own, own_of, put_own, template_of
 from fastrms.checkpoint.keras_state import assemble
 from fastrms.checkpoint.registry import Source
 from fastrms.checkpoint.tables import UNTRAINED, System
@@ -136,7 +136,7 @@ def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> N
 
     system = require_system(checkpoint, "h5")
     if template is not None:
-        known = read(Source(template))
+        known = template_of(read, template)
         if known.format == "weights.h5":
             keras_weights.write(path, checkpoint, template)
             return

@@ -7,7 +7,9 @@ names and dtypes, and which of them have which slots. Keras does not look at it.
 import json
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import numpy as np
 from fastrms.checkpoint.document import Checkpoint, Variable, Writer
 from fastrms.checkpoint.jsons import parsed
 from fastrms.checkpoint.keras_entries import OURS
+from fastrms.checkpoint.registry import Source
 from fastrms.dialects import DIALECTS
 from fastrms.errors import CheckpointError, PortingWarning
 
@@ -117,6 +120,17 @@ def plain(name: str) -> str:
     return name.partition(":")[0]
 
 
+def template_of(read: Callable[[Source], Checkpoint], template: Path) -> Checkpoint:
+    """Return what a template holds; what is wrong with it is told under its own name."""
+    try:
+        return read(Source(template))
+    except (CheckpointError, OSError) as error:
+        raise CheckpointError(
+            f"the template {template} cannot be used: {error} Give a whole file of the format to "
+            "be written."
+        ) from error
+
+
 def aligned(checkpoint: Checkpoint, known: Checkpoint, where: str) -> Checkpoint:
     """Return a checkpoint in the order and under the names of an existing file's variables."""
     ours, theirs = checkpoint.variables, known.variables
@@ -143,6 +157,14 @@ def aligned(checkpoint: Checkpoint, known: Checkpoint, where: str) -> Checkpoint
             f"the model weights in {where} are not those that the state was trained with, and stay "
             "as they are: load the file written, and set the model's trainable weights to the "
             "arrays of checkpoint.weights.",
+            PortingWarning,
+            stacklevel=5,
+        )
+    dropped = {k: checkpoint.config[k] for k in ("decay_offset",) if k in checkpoint.config}
+    if dropped and checkpoint.config.get("decay"):
+        warnings.warn(
+            f"{dropped} is not written into a copy of {where}, whose system has no such "
+            "argument: it counts as its class and backend do.",
             PortingWarning,
             stacklevel=5,
         )

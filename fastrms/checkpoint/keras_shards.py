@@ -10,7 +10,7 @@ from fastrms.checkpoint.atomic import replacing
 from fastrms.checkpoint.document import Checkpoint
 from fastrms.checkpoint.isolation import Tree, read_tree
 from fastrms.checkpoint.jsons import parsed
-from fastrms.checkpoint.keras_own import aligned
+from fastrms.checkpoint.keras_own import aligned, template_of
 from fastrms.checkpoint.keras_state import Found
 from fastrms.checkpoint.keras_weights import lost as lost
 from fastrms.checkpoint.registry import Source
@@ -64,7 +64,7 @@ def _shards(found: dict[str, Any]) -> list[str]:
 def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> None:
     """Write one shard and then the map that makes it count."""
     if template is not None:
-        checkpoint = aligned(checkpoint, read(Source(template)), str(template))
+        checkpoint = aligned(checkpoint, template_of(read, template), str(template))
     shard = path.with_name(path.name.removesuffix(".weights.json") + "_00000.weights.h5")
     keras_weights.write(shard, checkpoint)
     arrays = read_tree(str(shard), True).arrays

@@ -21,7 +21,7 @@ from fastrms.checkpoint.keras_entries import (
     require_system,
     written,
 )
-from fastrms.checkpoint.keras_own import aligned, drop_own, own_of, put_own
+from fastrms.checkpoint.keras_own import aligned, drop_own, own_of, put_own, template_of
 from fastrms.checkpoint.keras_state import assemble
 from fastrms.checkpoint.registry import Source
 from fastrms.checkpoint.tables import SYSTEMS, System
@@ -162,7 +162,7 @@ def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> N
     system = own_system(checkpoint, ".weights.h5")
     with replacing(path) as file:
         if template is not None:
-            checkpoint = aligned(checkpoint, read(Source(template)), str(template))
+            checkpoint = aligned(checkpoint, template_of(read, template), str(template))
             file.write(template.read_bytes())
         put_state(file, checkpoint, system, template is None)
 

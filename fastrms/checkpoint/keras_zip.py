@@ -17,7 +17,7 @@ from fastrms.checkpoint.hdf5_limits import FREE, RATIO
 from fastrms.checkpoint.isolation import read_tree, require_h5py
 from fastrms.checkpoint.jsons import parsed
 from fastrms.checkpoint.keras_entries import Found, config_of, lost_of, scaler_config
-from fastrms.checkpoint.keras_own import aligned
+from fastrms.checkpoint.keras_own import aligned, template_of
 from fastrms.checkpoint.registry import Source
 from fastrms.checkpoint.tables import System
 from fastrms.errors import CheckpointError
@@ -99,7 +99,7 @@ def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> N
     config, metadata = texts_of(checkpoint, system, {}, {})
     with replacing(path) as file, tempfile.TemporaryFile(dir=path.parent) as weights:
         if template is not None:
-            checkpoint = aligned(checkpoint, read(Source(template)), str(template))
+            checkpoint = aligned(checkpoint, template_of(read, template), str(template))
             with honest(template) as old:
                 texts = json_of(old, CONFIG), json_of(old, METADATA)
                 config, metadata = texts_of(checkpoint, system, *texts)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastrms.checkpoint.archive import DAMAGED
+from fastrms.checkpoint.archive import COPY, DAMAGED
 from fastrms.checkpoint.document import Variable
 from fastrms.errors import CheckpointError
 
@@ -69,7 +69,7 @@ BY_NAME = {row.name: row for row in FORMATS}
 
 def module_of(name: str) -> Any:
     """Import the module of a format, by the format's name."""
-    row = BY_NAME.get(name)
+    row = BY_NAME.get(name) if isinstance(name, str) else None
     if row is None:
         raise CheckpointError(f"unknown format {name!r}; valid: {', '.join(BY_NAME)}.")
     return importlib.import_module(f"fastrms.checkpoint.{row.module}")
@@ -146,7 +146,7 @@ def _kind_of_zip(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except DAMAGED as error:
-        raise CheckpointError(f"{path}: the zip archive is damaged ({error}).") from error
+        raise CheckpointError(f"{path}: the zip archive is damaged ({error}); {COPY}.") from error
     if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
         return "torch"
     if names and all(name.endswith(".npy") for name in names):

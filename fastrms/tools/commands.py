@@ -23,6 +23,7 @@ _OPTIONS = {
     "checkpoint.convert(dialect)": "--dialect",
     "convert() to": "pass --dialect with",
     " Pass format=...": "",
+    "leave template= out": "leave --template out",
 }
 
 
@@ -44,9 +45,9 @@ def run(options: argparse.Namespace) -> int:
         warnings.simplefilter("always")
         try:
             code = commands[options.command](options)
-        except BrokenPipeError:
-            raise
         except (FastrmsError, ImportError, OSError) as error:
+            if isinstance(error, OSError) and error.filename is None:
+                raise  # it is our output that cannot be written
             print(f"fastrms {options.command}: {_in_options(str(error))}", file=sys.stderr)
             code = REFUSED
     for warning in caught:

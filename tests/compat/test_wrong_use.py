@@ -1,0 +1,140 @@
+"""Old scripts in unpractised hands: what cannot work is told, with what is valid."""
+
+import importlib
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fastrms.compat import tf_keras, tf_keras_v2
+from fastrms.compat.keras22 import backend as K  # noqa: N812
+from fastrms.compat.keras22 import layers, models, optimizers
+
+X, Y = np.ones((8, 3)), np.ones((8, 2))
+EAGER = [
+    getattr(module.optimizers, kind)
+    for module in (tf_keras, tf_keras_v2)
+    for kind in ("RMSprop", "SGD", "Adam")
+]
+
+
+def net():
+    made = models.Sequential([layers.Dense(2, input_dim=3)])
+    made.compile("rmsprop", "mse")
+    return made
+
+
+@pytest.mark.parametrize("name", ["epochs", "initial_epoch"])
+@pytest.mark.parametrize("value", ["3", -1, 2.5, None, True], ids=repr)
+def test_wrong_numbers_of_epochs_are_told_and_nothing_is_trained(name, value):
+    made = net()
+    before = made.get_weights()
+    with pytest.raises(ValueError, match=rf"{name}={re.escape(repr(value))}; valid: an integer"):
+        made.fit(X, Y, verbose=0, **{name: value})
+    assert all(np.array_equal(a, b) for a, b in zip(before, made.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("value", ["a", None, 1.0], ids=repr)
+def test_a_wrong_validation_split_is_told(value):
+    with pytest.raises(ValueError, match=r"validation_split=.*valid: from 0, below 1"):
+        net().fit(X, Y, verbose=0, validation_split=value)
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("save", "get_weights"),
+        ("save_weights", "set_weights"),
+        ("load_weights", "set_weights"),
+        ("fit_generator", "train_on_batch"),
+        ("predict_proba", r"predict\(x\)"),
+        ("to_json", "get_weights"),
+    ],
+)
+def test_what_a_model_lacks_is_named_with_what_does_it(name, instead):
+    with pytest.raises(AttributeError, match=rf"{name}.*does not provide it; instead.*{instead}"):
+        getattr(net(), name)
+    assert not hasattr(net(), name)
+    with pytest.raises(AttributeError, match=r"no attribute 'nonsense'$"):
+        net().nonsense  # noqa: B018
+
+
+def test_wrong_arguments_of_a_model_are_told():
+    made = net()
+    with pytest.raises(ValueError, match=r"set_weights of .* received 3; valid: a list of arrays"):
+        made.set_weights(3)
+    with pytest.raises(ValueError, match=r"no layer of index 7; there are 1"):
+        made.get_layer(index=7)
+    with pytest.raises(ValueError, match=r"from_config of RMSprop received 3; valid: a dictionary"):
+        optimizers.RMSprop.from_config(3)
+
+
+@pytest.mark.parametrize("shape", ["a", 2.5, None, ("a", "b")], ids=repr)
+def test_a_shape_of_no_numbers_is_told(shape):
+    x = K.placeholder((None, 3))
+    with pytest.raises(TypeError, match=r"a shape is .*; valid: integers, -1"):
+        x.reshape(shape)
+
+
+@pytest.mark.parametrize("dtype", ["foo", None, "object", str, 3], ids=repr)
+def test_a_dtype_of_no_numbers_is_told(dtype):
+    x = K.placeholder((None, 3))
+    with pytest.raises(TypeError, match=r"astype of .* received .*; valid: the name of a number"):
+        x.astype(dtype)
+    assert x.astype(np.float64).dtype == "float64"
+
+
+@pytest.mark.parametrize(
+    "package", ["keras1", "tf_contrib", "keras20", "keras22", "keras23", "tf_keras_v1"]
+)
+def test_a_module_that_is_absent_is_named(package):
+    module = importlib.import_module(f"fastrms.compat.{package}")
+    with pytest.raises(ImportError, match=rf"{package} does not provide 'foo'; provided: .*layers"):
+        exec(f"from {module.__name__} import foo", {})
+    assert not hasattr(module, "__wrapped__")
+
+
+@pytest.mark.parametrize("module", [tf_keras, tf_keras_v2], ids=lambda m: m.__name__)
+def test_a_module_that_an_eager_generation_lacks_is_named(module):
+    with pytest.raises(ImportError, match=r"does not provide 'layers'; provided: backend"):
+        exec(f"from {module.__name__} import layers", {})
+
+
+@pytest.mark.parametrize("kind", EAGER, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+@pytest.mark.parametrize("value", [3, None, "abc", [1]], ids=repr)
+def test_wrong_containers_of_eager_classes_are_told(kind, value):
+    optimizer = kind()
+    if value != [1]:
+        with pytest.raises(ValueError, match=r"set_weights received .*; valid: a list of arrays"):
+            optimizer.set_weights(value)
+    with pytest.raises(ValueError, match=r"from_config of .* received .*; valid: a dictionary"):
+        kind.from_config(value)
+    with pytest.raises(ValueError, match=r"iterations received a; valid: a whole number"):
+        optimizer.iterations.assign("a")
+    assert int(optimizer.iterations) == 0
+
+
+@pytest.mark.parametrize(("package", "renewed"), [("keras22", False), ("tf_keras_v1", True)])
+def test_each_epoch_shuffles_what_its_system_shuffled(package, renewed):
+    """Of tf.keras 1.13 the epochs' orders are shuffles of 0, 1, 2, ...; before, of the last."""
+    modules = SimpleNamespace(
+        **{
+            n: importlib.import_module(f"fastrms.compat.{package}.{n}")
+            for n in ("models", "layers")
+        }
+    )
+    made = modules.models.Sequential([modules.layers.Dense(1, input_dim=1)])
+    made.compile("sgd", "mse")
+    seen = []
+    function = made._function("train")
+    made._function = lambda kind: lambda arrays: seen.append(arrays[0][:, 0]) or function(arrays)
+    np.random.seed(3)
+    made.fit(np.arange(16.0)[:, None], np.ones((16, 1)), batch_size=16, epochs=2, verbose=0)
+    np.random.seed(3)
+    order = np.arange(16)
+    for found in seen:
+        order = np.arange(16) if renewed else order
+        np.random.shuffle(order)
+        np.testing.assert_array_equal(found, order)
+    assert len(seen) == 2
