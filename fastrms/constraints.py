@@ -1,8 +1,9 @@
 """Constraints: callables that map a variable's new value to the one it is to have.
 
 A constraint is read from the attribute `constraint` of what is given to `build`. It sees the
-variable after the step, moving average included, and returns the value to store. A step with
-constraints keeps a copy of all that it may change, and puts it back if anything fails.
+variable after the step, moving average included, and returns the value to store. Where variables
+lie on a GPU it gets what was given to `build`. A step with constraints keeps a copy of all that it
+may change, and puts it back if anything fails.
 """
 
 import warnings
@@ -13,6 +14,9 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fastrms.cuda import arrays as device
+from fastrms.cuda.memory import DeviceArray
+from fastrms.cuda.protocols import lies_on_device
 from fastrms.dialects.fields import Dialect
 from fastrms.errors import PortingWarning, VariableError
 from fastrms.state import State
@@ -84,19 +88,33 @@ def enforce(stepper: Steps, present: tuple[int, ...]) -> None:
     """Give the variables that had a gradient the values that their constraints return."""
     chosen = [i for i in stepper.constraints if present[i]]
     arrays = stepper.variables.arrays
-    values = [_checked(stepper, i, stepper.constraints[i](arrays[i])) for i in chosen]
+    values = [_checked(stepper, i, stepper.constraints[i](_passed(stepper, i))) for i in chosen]
     stepper.require_unchanged()  # constraints ran code that is not ours
     for index, value in zip(chosen, values, strict=True):
         arrays[index][...] = value
+        if isinstance(value, DeviceArray):
+            device.given_back(value.owner, arrays[index].place)
+
+
+def _passed(stepper: Steps, index: int) -> Any:
+    """Return what a constraint gets: an array, or on a GPU what its library computes with."""
+    variable, given = stepper.variables.arrays[index], stepper.variables.given[index]
+    if isinstance(variable, np.ndarray):
+        return variable
+    device.given_back(given, variable.place)
+    return given
 
 
 def _checked(stepper: Steps, index: int, value: Any) -> Array:
     """Return what a constraint gave if it can be stored as it is."""
     variable, label = stepper.variables.arrays[index], stepper.variables.label(index)
     foreign = not isinstance(value, np.ndarray | np.generic) and hasattr(value, "__array__")
-    given = np.asarray(value) if foreign else value
+    if not isinstance(variable, np.ndarray) and lies_on_device(value):
+        given: Any = device.taken(value, variable.place)
+    else:
+        given = np.asarray(value) if foreign else value
     if (
-        not isinstance(given, np.ndarray | np.generic)
+        not isinstance(given, np.ndarray | np.generic | DeviceArray)
         or isinstance(given, np.ma.MaskedArray)
         or given.shape != variable.shape
         or given.dtype != variable.dtype
@@ -106,4 +124,4 @@ def _checked(stepper: Steps, index: int, value: Any) -> Array:
             f"shape {variable.shape} and dtype {variable.dtype}, the variable's (convert it with "
             ".astype). Nothing was changed by this step."
         )
-    return np.asarray(given)
+    return given if isinstance(given, DeviceArray) else np.asarray(given)  # type: ignore[return-value]

@@ -94,6 +94,12 @@ class Differentiation:
                     f"var_list has {describe(variable)}; valid: fastrms.Variable, by which NumPy "
                     "code can be differentiated. Wrap it, or compute its gradient and call apply()."
                 )
+            if variable.device != "cpu":
+                raise VariableError(
+                    f"variable {variable.path!r} is on {variable.device}, and losses are computed "
+                    "by NumPy; valid: Variables with device='cpu'. Compute its gradient on the "
+                    "GPU, and call apply()."
+                )
         if not variables:
             raise VariableError("var_list is empty; pass at least one fastrms.Variable.")
         _, gradients = differentiated(lambda: self.scale_loss(loss()), variables)

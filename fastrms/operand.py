@@ -17,6 +17,7 @@ READING = frozenset(
         *("max", "mean", "min", "nbytes", "nonzero", "prod", "ravel", "real", "repeat", "reshape"),
         *("round", "size", "std", "squeeze", "strides", "sum", "swapaxes", "take", "tobytes"),
         *("tolist", "trace", "transpose", "var"),
+        *("__cuda_array_interface__", "__dlpack__", "__dlpack_device__"),  # lend, do not move
     )
 )
 

@@ -3,15 +3,18 @@
 It is done here with the NumPy form of the rule, for both engines: rows are few, tables are large.
 """
 
+import operator
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastrms import reference
+from fastrms.cuda import slices
+from fastrms.cuda.slices import Scattered
 from fastrms.errors import GradientError
 from fastrms.rule import EACH, GLOBAL, Variant
 from fastrms.sparse import IndexedSlices, Rows
@@ -20,27 +23,39 @@ from fastrms.work import Item, Workshop
 Array = NDArray[Any]
 
 
-def read(shop: Workshop, index: int, value: Any) -> Array | Rows:
+def read(shop: Workshop, index: int, value: Any) -> Any:
     """Return a gradient as an array of its variable's shape, or as rows made ready."""
-    if isinstance(value, Rows):
+    if isinstance(value, Rows | Scattered):
         return value
     if not isinstance(value, IndexedSlices):
         return shop.as_array(index, value)
     variable = shop.variables.arrays[index]
-    wide = shop.state.computed(variable.dtype) != variable.dtype
-    if wide or not isinstance(variable, np.ndarray):
-        where = "with slot_dtype" if wide else "on a GPU"
+    if shop.state.computed(variable.dtype) != variable.dtype:
         raise GradientError(
             f"the gradient of variable {shop.variables.label(index)} is IndexedSlices, which a "
-            f"step {where} does not take; valid: an array of the variable's shape in its memory. "
+            "step with slot_dtype does not take; valid: an array of the variable's shape. "
             "Nothing was changed."
         )
+    if not isinstance(variable, np.ndarray):
+        return there(shop, index, value)
     return dense(shop, index, value) if shop.whole else prepared(shop, index, value)
 
 
-def laid_out(shop: Workshop, index: int, value: Any) -> Array | Rows:
+def there(shop: Workshop, index: int, given: IndexedSlices) -> Scattered:
+    """Return rows whose values lie on a device, ready for a step there."""
+    variable: Any = shop.variables.arrays[index]
+    require_table(shop, index)
+    values, indices = slices.read(given, variable, partial(refuse, shop, index))
+    require_fitting(shop, index, given, values, indices)
+    found = slices.scattered(values, indices)
+    if not shop.whole:
+        require_once(shop, index, found.indices.size < indices.size)
+    return found
+
+
+def laid_out(shop: Workshop, index: int, value: Any) -> Any:
     """Return what `read` gave, an array as flat elements in its variable's order."""
-    return value if isinstance(value, Rows) else shop.gradient(index, value)
+    return value if isinstance(value, Rows | Scattered) else shop.gradient(index, value)
 
 
 def sums_first(shop: Workshop) -> bool:
@@ -91,8 +106,8 @@ def refuse(shop: Workshop, index: int, what: str, valid: str) -> GradientError:
     )
 
 
-def checked(shop: Workshop, index: int, given: IndexedSlices) -> tuple[Array, Array]:
-    """Return values (rows by width, in the variable's dtype) and indices, or raise."""
+def require_table(shop: Workshop, index: int) -> None:
+    """Raise if the gradient of a variable cannot be rows."""
     variable, row, refused = shop.variables.arrays[index], shop.row, partial(refuse, shop, index)
     if row.sparse is None:
         raise refused(f"the dialect {row.name!r}, which has none", "an array")
@@ -100,8 +115,13 @@ def checked(shop: Workshop, index: int, given: IndexedSlices) -> tuple[Array, Ar
         raise refused("a constraint on the variable", "one of the two, as in the real system")
     if not variable.ndim or (not variable.flags.c_contiguous and variable.flags.f_contiguous):
         raise refused(f"a variable of shape {variable.shape}", "a table whose rows lie together")
-    # A copy: other threads may change the array between this check and the step.
-    indices, values = np.array(given.indices), np.asarray(given.values)
+
+
+def require_fitting(
+    shop: Workshop, index: int, given: IndexedSlices, values: Any, indices: Array
+) -> None:
+    """Raise if rows are not rows of their variable."""
+    variable, refused = shop.variables.arrays[index], partial(refuse, shop, index)
     if indices.ndim != 1 or (indices.dtype.kind not in "iu" and indices.size):
         found = f"indices of shape {indices.shape} and dtype {indices.dtype}"
         raise refused(found, "a list of integers")
@@ -110,12 +130,23 @@ def checked(shop: Workshop, index: int, given: IndexedSlices) -> tuple[Array, Ar
         raise refused(f"row {beyond[0]}", f"rows 0 to {len(variable) - 1}")
     shape = (indices.size, *variable.shape[1:])
     numbers = "f" if isinstance(given.values, np.ndarray) else "fiu"
-    if values.shape != shape or values.dtype.kind not in numbers:
+    if values.shape != shape or (
+        values.dtype.kind not in numbers and isinstance(values, np.ndarray)
+    ):
         found = f"values of shape {values.shape} and dtype {values.dtype}"
         raise refused(found, f"floating-point numbers of shape {shape}")
     if given.dense_shape is not None and tuple(given.dense_shape) != variable.shape:
         valid = f"{variable.shape}, the variable's shape, or None"
         raise refused(f"dense_shape={given.dense_shape}", valid)
+
+
+def checked(shop: Workshop, index: int, given: IndexedSlices) -> tuple[Array, Array]:
+    """Return values (rows by width, in the variable's dtype) and indices, or raise."""
+    require_table(shop, index)
+    variable = shop.variables.arrays[index]
+    # A copy: other threads may change the array between this check and the step.
+    indices, values = np.array(given.indices), np.asarray(given.values)
+    require_fitting(shop, index, given, values, indices)
     with np.errstate(over="ignore", under="ignore"):
         fitting = values.astype(variable.dtype, copy=False)  # the sums are of our own memory
         fitting = fitting.reshape(indices.size, variable.size // max(len(variable), 1))
@@ -158,20 +189,56 @@ def prepared(shop: Workshop, index: int, given: IndexedSlices) -> Rows:
     """Return rows ready for a step: unscaled, clipped and summed in the order of the dialect."""
     values, indices = checked(shop, index, given)
     finite = not shop.guarded or bool(np.isfinite(values).all())
-    late = sums_first(shop)
     with reference.flushing(shop.row.flushes_subnormals), np.errstate(all="ignore"):
-        before = shop.before_norm(index)
-        before = before._replace(value_first=before.value_first and not late)
-        values = _conditioned(shop, index, values, before)
-        total, of_sums = 0.0, late and not (shop.row.sparse and shop.row.sparse.norm_of_rows)
+        values = _conditioned(shop, index, values, before_norm(shop, index))
+        total, of_sums = 0.0, norm_is_of_sums(shop)
         if not of_sums and shop.norm_kind is not None:
-            total = sum(reference.chunk_sums(values.reshape(-1)))
-        values = _clipped(shop, index, values, indices, total)
+            total = _total(values)
+        values = _clipped(shop, index, values, total)
         found, sums, squares = _summed(values, indices, squares_apart(shop))
+        require_once(shop, index, found.size < indices.size)
         if of_sums and shop.norm_kind is not None:
             seen = shop.before_norm(index)._replace(scaled=False, rescaled=False)
-            total = sum(reference.chunk_sums(_conditioned(shop, index, sums, seen).reshape(-1)))
+            total = _total(_conditioned(shop, index, sums, seen))
     return Rows(found, sums.reshape(-1), squares, total, finite)
+
+
+def _total(values: Array) -> float:
+    """Add up squares, chunk after chunk: `sum` rounds otherwise since Python 3.12."""
+    return reduce(operator.add, reference.chunk_sums(values.reshape(-1)), 0.0)
+
+
+def norm_is_of_sums(shop: Workshop) -> bool:
+    """Tell whether a norm is that of the sums of rows, not of rows as given."""
+    return sums_first(shop) and not (shop.row.sparse is not None and shop.row.sparse.norm_of_rows)
+
+
+def before_norm(shop: Workshop, index: int) -> Variant:
+    """Return what happens to rows before anything is summed."""
+    variant = shop.before_norm(index)
+    return variant._replace(value_first=False) if sums_first(shop) else variant
+
+
+def before_sums(shop: Workshop, index: int) -> Variant | None:
+    """Return how rows are clipped before they are summed, where the dialect does it then."""
+    row, kinds, kind = shop.row, list(shop.acting), shop.norm_kind
+    value_last = shop.target(index)._replace(value_last="value" in kinds[-1:])
+    if not sums_first(shop):
+        if kind == EACH:
+            return value_last._replace(factor=True, divisor=True)
+        return None if kind == GLOBAL else value_last
+    clips = row.sparse is not None and row.sparse.value_clips_rows and "value" in kinds
+    return value_last if clips and kind is None else None
+
+
+def require_once(shop: Workshop, index: int, twice: bool) -> None:
+    """Raise if rows are given twice where it is not known what the real system does."""
+    row = shop.row
+    clips = row.sparse is not None and row.sparse.value_clips_rows and "value" in shop.acting
+    if twice and clips and sums_first(shop) and shop.norm_kind is not None:
+        valid = "each row once, or one kind of clipping: the real system's order was not recorded"
+        what = f"rows given twice, clipnorm and clipvalue in the dialect {row.name!r}"
+        raise refuse(shop, index, what, valid)
 
 
 def _conditioned(
@@ -183,24 +250,13 @@ def _conditioned(
     return condition(values, values, clip, hyper, variant)
 
 
-def _clipped(shop: Workshop, index: int, values: Array, indices: Array, total: float) -> Array:
+def _clipped(shop: Workshop, index: int, values: Array, total: float) -> Array:
     """Clip rows before they are summed, where the dialect does it then."""
-    row, kinds, kind = shop.row, list(shop.acting), shop.norm_kind
-    target, hyper = shop.target(index), shop.numbers[values.dtype].hyper
-    value_last = target._replace(value_last="value" in kinds[-1:])
-    if not sums_first(shop):
-        if kind == EACH:
-            norm = values.dtype.type(np.sqrt(total))
-            clip = reference.clip_pair(norm, hyper.clipnorm, hyper.one, kind, target)
-            each = value_last._replace(factor=True, divisor=True)
-            return _conditioned(shop, index, values, each, clip)
-        return values if kind == GLOBAL else _conditioned(shop, index, values, value_last)
-    if row.sparse is None or not row.sparse.value_clips_rows or "value" not in kinds:
+    variant, hyper = before_sums(shop, index), shop.numbers[values.dtype].hyper
+    if variant is None:
         return values
-    if kind is None:
-        return _conditioned(shop, index, values, value_last)
-    if np.unique(indices).size < indices.size:
-        valid = "each row once, or one kind of clipping: the real system's order was not recorded"
-        what = f"rows given twice, clipnorm and clipvalue in the dialect {row.name!r}"
-        raise refuse(shop, index, what, valid)
-    return values
+    clip: Any = (1, 1)
+    if variant.factor:
+        norm, target = values.dtype.type(np.sqrt(total)), shop.target(index)
+        clip = reference.clip_pair(norm, hyper.clipnorm, hyper.one, shop.norm_kind, target)
+    return _conditioned(shop, index, values, variant, clip)

@@ -77,3 +77,21 @@ def copied(value: Any, dtype: DTypeLike | None) -> Array:
             "of numbers, or an array of real numbers in native byte order, without a mask."
         ) from error
     return array
+
+
+def fitting(value: Any, what: str, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> Array:
+    """Return a value that is to be assigned, converted; raise if it is not what is expected."""
+    try:
+        given = np.asarray(view_of(value) if is_source(value) else value)
+        kinds = given.dtype.kind in "biuf" and np.can_cast(given.dtype, dtype, "same_kind")
+        kinds = kinds or given.dtype == dtype
+        with np.errstate(all="ignore"):
+            fresh = given.astype(dtype) if kinds else given
+        if fresh.shape != shape or not kinds or overflows(given, fresh):
+            raise TypeError(f"{given.dtype} of shape {given.shape}")
+    except (TypeError, ValueError) as error:
+        raise VariableError(
+            f"{what} got {value!r:.60} ({error}); expected {dtype} of shape {shape}, no number "
+            "too large. Nothing was changed."
+        ) from error
+    return fresh

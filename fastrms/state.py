@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastrms.cuda import arrays as device
+from fastrms.cuda import memory
 from fastrms.variables import Variables
 
 Array = NDArray[Any]
@@ -51,7 +51,7 @@ class State:
         first = self.variables.arrays[0]
         if isinstance(first, np.ndarray):
             return aligned(size, dtype)
-        return device.zeros(size, dtype, first.place)
+        return memory.zeros(size, dtype, first.place)
 
     def create(self, names: list[str], indices: list[int]) -> None:
         """Add the slots that do not exist yet, in arenas, slot by slot."""

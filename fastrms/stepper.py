@@ -53,13 +53,11 @@ class Stepper:
         self._compiled = not (config.DISABLE_JIT or wide) and (halves_in_hardware() or not half)
         self._compiled = self._compiled and settings.jit_compile
         self._on_device = not isinstance(variables.arrays[0], np.ndarray)
-        device.require_plain(variables.arrays[0], self.constraints)
         self._swift = self._on_device or (layout_is_known() and self._compiled)
         self.engine: Callable[..., AnyPlan] | None = None  # a subclass's own way to carry out steps
 
     def hand_over(self, engine: Callable[..., AnyPlan]) -> None:
         """Let another engine carry out all steps, and look at every array through Python."""
-        device.require_plain(self.variables.arrays[0], True, "steps of a subclass's own")
         self.engine, self._compiled, self._swift, self.shop.whole = engine, False, False, True
 
     @property

@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 from fastrms import reference
 from fastrms.arguments import Settings
+from fastrms.cuda.memory import DeviceArray, placed
+from fastrms.cuda.slices import Scattered
 from fastrms.engines import ReferencePlan, pairs_of, results_of
-from fastrms.errors import ArgumentError, DialectError
+from fastrms.errors import ArgumentError, DialectError, GradientError
 from fastrms.layout import Count
 from fastrms.rule import CONDITIONING, Slots, Variant
 from fastrms.stepper import Stepper
 from fastrms.tracked import FREE, require_settable
 from fastrms.variable import Variable
+from fastrms.variables import flat
 from fastrms.weights import Core
 from fastrms.work import UPDATE, Item
 
@@ -124,6 +127,8 @@ class Subclassing:
         shop, array = stepper.shop, stepper.variables.arrays[index]
         if not self._core.refusal:  # a step under way has looked at all variables
             stepper.require_unchanged()
+        if isinstance(array, DeviceArray) and isinstance(gradient, np.ndarray):
+            gradient = placed(gradient.astype(array.dtype), array.place.ordinal)
         value = shop.as_array(index, gradient).astype(array.dtype)
         stepper.create_slots([index])
         variant = shop.variant(index, UPDATE)._replace(**_UNCONDITIONED)
@@ -167,6 +172,16 @@ class UserPlan(ReferencePlan):
             given if isinstance(given, Variable) else Variable._over(array, name, name)
             for given, array, name in zip(known.given, known.arrays, known.names, strict=True)
         ]
+
+    def put(self, index: int, gradient: Any) -> None:
+        """Set the gradient of a variable; from a GPU it is copied: update steps are for NumPy."""
+        if isinstance(gradient, Scattered):
+            raise GradientError(
+                f"the gradient of variable {self.shop.variables.label(index)} is IndexedSlices on "
+                "a GPU, which only RMSprop's own update takes, no update step of another class; "
+                "give a dense gradient. Nothing was changed."
+            )
+        super().put(index, np.asarray(flat(gradient)))
 
     def run(self) -> None:
         """Carry out the step; an exception leaves everything as it was."""

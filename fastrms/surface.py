@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastrms.arguments import Settings
 from fastrms.clipping import clipped
+from fastrms.cuda.memory import DeviceArray
 from fastrms.errors import ArgumentError, GradientError, StateError, VariableError
 from fastrms.listing import members
 from fastrms.variable import Variable
@@ -250,7 +251,7 @@ def _as_variable(target: Any) -> Variable:
     """Return a Variable over an array, or a Variable itself."""
     if isinstance(target, Variable):
         return target
-    if isinstance(target, np.ndarray) and target.flags.writeable:
+    if isinstance(target, np.ndarray | DeviceArray) and target.flags.writeable:
         return Variable._over(target, "array", "array")
     raise VariableError(
         f"{describe(target)} cannot be assigned to; valid: a Variable or a writable array."

@@ -29,8 +29,6 @@ def tracked(core: Core) -> list[Variable]:
     for (name, index), path, array in pairs:
         if name == weights.OWN and index is not None:
             found.append(core.own[index])
-        elif not isinstance(array, np.ndarray):  # on a GPU, for CuPy and others to take
-            found.append(array)
         else:
             found.append(Variable._over(array, path.rpartition("/")[2], path))
             if index is None:

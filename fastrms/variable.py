@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastrms.cuda import arrays as gpu
 from fastrms.errors import VariableError
 from fastrms.operand import Operand, bare, marks, standing
-from fastrms.sources import copied, is_source, overflows, view_of
+from fastrms.sources import fitting
 
 Array = NDArray[Any]
 Constraint = Callable[[Any], Any]
@@ -33,6 +34,8 @@ class Variable(Operand):
         Kept for the user; nothing here reads it, as in Keras 3's optimizers.
     constraint : callable, optional
         Gets the variable after each update and returns the value to keep.
+    device : str, optional
+        ``"cpu"``, or ``"cuda"`` or ``"cuda:1"`` for a GPU; by default where the value lies.
 
     Raises
     ------
@@ -75,6 +78,7 @@ class Variable(Operand):
         name: str | None = None,
         trainable: bool = True,
         constraint: Constraint | None = None,
+        device: str | None = None,
     ) -> None:
         if name is None:
             number = next(_numbers)
@@ -83,14 +87,14 @@ class Variable(Operand):
             raise VariableError(
                 f"name={name!r} is not valid for a Variable; valid: a string without '/'."
             )
-        self._array = copied(value, dtype)
+        self._array = gpu.stored(value, dtype, device)
         self._name = self._path = name
         self.trainable = bool(trainable)
         self._overwrites, self._constraint, self._assigned_to = False, None, None
         self.constraint = constraint
 
     @classmethod
-    def _over(cls, array: Array, name: str, path: str) -> "Variable":
+    def _over(cls, array: Any, name: str, path: str) -> "Variable":
         """Return a variable over an array's memory, not over a copy."""
         self = cls.__new__(cls)
         self._array, self._name, self._path = array, name, path
@@ -142,6 +146,11 @@ class Variable(Operand):
     def ndim(self) -> int:
         """The number of axes."""
         return self._array.ndim
+
+    @property
+    def device(self) -> str:
+        """Where the value lies: ``"cpu"``, or ``"cuda:0"`` and so on."""
+        return gpu.device_of(self._array)
 
     @property
     def constraint(self) -> Constraint | None:
@@ -217,18 +226,9 @@ class Variable(Operand):
     def _assigned(self, doing: str, value: Any, change: Callable[[Array], Any]) -> Array:
         """Check and convert a value, then write what a change makes of it."""
         self._require_free(doing)
-        try:
-            given = np.asarray(view_of(value) if is_source(value) else value)
-            kinds = given.dtype.kind in "biuf" and np.can_cast(given.dtype, self.dtype, "same_kind")
-            with np.errstate(all="ignore"):
-                fresh = given.astype(self.dtype) if kinds else given
-            if fresh.shape != self.shape or not kinds or overflows(given, fresh):
-                raise TypeError(f"{given.dtype} of shape {given.shape}")
-        except (TypeError, ValueError) as error:
-            raise VariableError(
-                f"{doing} of variable {self.path!r} got {value!r:.60} ({error}); expected "
-                f"{self.dtype} of shape {self.shape}, no number too large. Nothing was changed."
-            ) from error
+        if gpu.assigned(self._array, doing, value, self.path):
+            return self._array
+        fresh = fitting(value, f"{doing} of variable {self.path!r}", self.shape, self.dtype)
         with np.errstate(all="ignore"):
             result: Array = np.asarray(change(fresh))
         if self._assigned_to is not None:
@@ -247,7 +247,8 @@ class Variable(Operand):
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         value = self.value  # inside a loss differentiated by it, one that refuses and says where
         if not isinstance(value, np.ndarray):
-            value.__array__()
+            found: Array = value.__array__(dtype, copy)
+            return found
         return np.array(value, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -255,11 +256,12 @@ class Variable(Operand):
         for target in (*out, *(inputs[:1] if method == "at" else ())):
             if isinstance(target, Variable):
                 target._require_free(f"np.{ufunc.__name__} in place")
+        given, named = bare(inputs), bare(kwargs)
         if out:
-            kwargs["out"] = tuple(t._array if isinstance(t, Variable) else t for t in out)
+            named["out"] = tuple(t._array if isinstance(t, Variable) else t for t in out)
         if method == "at" and isinstance(inputs[0], Variable):
-            inputs = (inputs[0]._array, *inputs[1:])
-        result = getattr(ufunc, method)(*bare(inputs), **bare(kwargs))
+            given = (inputs[0]._array, *given[1:])
+        result = getattr(ufunc, method)(*given, **named)
         for target in out:
             if isinstance(target, Variable) and target._assigned_to is not None:
                 target._assigned_to(target._array)
@@ -275,8 +277,9 @@ class Variable(Operand):
         return format(self._array[()], form) if form else repr(self)
 
     def __repr__(self) -> str:
-        shown = np.array2string(self._array, separator=", ", threshold=20, edgeitems=3)
+        shown = np.array2string(np.asarray(self._array), separator=", ", threshold=20, edgeitems=3)
         about = f"name={self.path!r}, shape={self.shape}, dtype={self.dtype}"
+        about += "" if self.device == "cpu" else f", device={self.device!r}"
         return f"<Variable {about}, value={shown}>"
 
     __hash__ = object.__hash__

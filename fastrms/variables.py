@@ -44,10 +44,10 @@ def is_one(tree: Any) -> bool:
 
 def array_of(leaf: Any, name: str) -> Array:
     """Return the array to update in place for a leaf of the tree of variables, or raise."""
-    if lies_on_device(leaf):
-        return device.variable(leaf, name)  # type: ignore[return-value]
     if isinstance(leaf, Variable):
         leaf = leaf._array  # not .value: that is another thing inside a loss
+    elif lies_on_device(leaf):
+        return device.variable(leaf, name)  # type: ignore[return-value]
     elif is_source(leaf):
         try:
             leaf = lent(leaf)

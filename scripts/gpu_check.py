@@ -1,10 +1,11 @@
 """Check on a GPU what the machines without one could not: bits, streams, memory, speed.
 
-    python scripts/gpu_check.py [--quick] [--only SECTION ...]
+    python scripts/gpu_check.py [--quick] [--minutes 9] [--only SECTION ...]
 
 Needs numpy, numba and numba-cuda; uses torch, cupy, jax, ml_dtypes and compute-sanitizer where
-they are, and says what was left out. Nothing is fetched. Prints, section by section, what was
-found, and ends with code 1 if a claim does not hold. Under NUMBA_ENABLE_CUDASIM=1 it shows in
+they are, and says what was left out. Nothing is fetched. Each section runs in processes of its
+own, so that one that fails, hangs or breaks the device stops no other; all print as they go. Ends
+with code 1 if a claim does not hold, 2 if time was short. Under NUMBA_ENABLE_CUDASIM=1 it shows in
 Numba's simulator that it works (with --quick).
 """
 
@@ -12,30 +13,36 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import itertools
 import os
+import pickle
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]
 
 import battery  # noqa: E402
 import fastrms  # noqa: E402
 import replay  # noqa: E402
-from fastrms.cuda import arrays  # noqa: E402
 from fastrms.info import report as info  # noqa: E402
+from gpu_twin import Host, ScaledTwin, Scaling, Twin, on_device  # noqa: E402
 
-Host = fastrms.RMSprop
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("0", "")
 BROKEN: list[str] = []
+UNFINISHED: list[str] = []
+CHOSEN = argparse.Namespace(quick=False, shard=(0, 1), until=float("inf"))
+Thing = TypeVar("Thing")
 
 
 def claim(holds: bool, text: str) -> None:
@@ -45,149 +52,100 @@ def claim(holds: bool, text: str) -> None:
         BROKEN.append(text)
 
 
-def on_device(values: Any) -> arrays.DeviceArray:
-    """Copy an array to the device."""
-    values = np.asarray(values)
-    fortran = values.flags.f_contiguous and not values.flags.c_contiguous
-    flat = arrays.zeros(values.size, values.dtype, arrays.Place(0))
-    result = flat.reshape(values.shape, "F" if fortran else "C")
-    result[...] = values
-    return result
+def tried(what: str, act: Callable[[], Any]) -> None:
+    """Do something; what it raises is a claim that does not hold, and stops nothing else."""
+    try:
+        act()
+    except ImportError as error:
+        print(f"     {what} left out: {error}", flush=True)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        claim(False, f"{what}: {type(error).__name__} at {where.name}:{where.lineno}: {error}")
 
 
-def ulps(ours: Any, theirs: Any) -> int:
-    """Return the distance in units of the last place; NaN equals NaN; 2**63 if one is not."""
-    if battery.canonical(ours) == battery.canonical(theirs):
-        return 0
-    odd = np.isnan(ours) | np.isnan(theirs)
-    if not np.array_equal(np.isnan(ours), np.isnan(theirs)):
-        return 2**63
-    kind = np.dtype(f"i{ours.dtype.itemsize}")
-    near = []
-    for x in (ours[~odd], theirs[~odd]):
-        bits = np.ascontiguousarray(x).view(kind).astype(object)
-        low = int(np.iinfo(kind).min)
-        near.append(np.array([low - b if b < 0 else b for b in bits.ravel()], object))
-    return int(max(abs(near[0] - near[1]), default=0))
+def in_time(things: Iterable[Thing], what: str) -> Iterator[Thing]:
+    """Yield this process' share of some cases until time is short, and say how many there were."""
+    place, count = CHOSEN.shard
+    mine = list(things)[place::count]
+    for k, thing in enumerate(mine):
+        if time.time() > CHOSEN.until:
+            UNFINISHED.append(f"{what}: {k} of {len(mine)}")
+            print(f"     time is short: {k} of {len(mine)} {what}", flush=True)
+            return
+        yield thing
+    print(f"     {len(mine)} {what}", flush=True)
 
 
-class Twin:
-    """An optimizer on the host that a second one on the device follows, compared at each step."""
-
-    worst: dict[str, int] = {}  # noqa: RUF012
-    refused: dict[str, str] = {}  # noqa: RUF012
-
-    def __init__(self, **given: Any) -> None:
-        self._host, self._device = Host(**given), Host(**given)
-        self._pairs: dict[int, tuple[Any, Any]] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._host, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_"):
-            object.__setattr__(self, name, value)
-        else:
-            setattr(self._host, name, value)
-            setattr(self._device, name, value)
-
-    def _twin(self, tree: Any) -> Any:
-        """Return the device's counterpart of each variable."""
-        if isinstance(tree, dict):
-            return {name: self._twin(leaf) for name, leaf in tree.items()}
-        if isinstance(tree, list | tuple):
-            return [self._twin(leaf) for leaf in tree]
-        if id(tree) not in self._pairs:
-            self._pairs[id(tree)] = (tree, on_device(tree))
-        return self._pairs[id(tree)][1]
-
-    def _gradients(self, tree: Any, variables: Any) -> Any:
-        """Return gradients on the device, in the dtype and order of their variables."""
-        if isinstance(tree, dict):
-            return {k: self._gradients(g, variables[k]) for k, g in tree.items()}
-        if isinstance(tree, list | tuple):
-            return [self._gradients(g, v) for g, v in zip(tree, variables, strict=True)]
-        with np.errstate(all="ignore"):
-            return None if tree is None else on_device(np.asarray(tree).astype(variables.dtype))
-
-    def build(self, variables: Any) -> None:
-        """Build both."""
-        self._host.build(variables)
-        self._device.build(self._twin(variables))
-
-    def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
-        """Spare variables in both."""
-        self._host.exclude_from_weight_decay(var_list, var_names)
-        twins = [self._twin(v) for v in var_list or []]
-        self._device.exclude_from_weight_decay(twins, var_names)
-
-    def set_weights(self, values: Any) -> None:
-        """Set the state of both."""
-        self._host.set_weights(values)
-        self._device.set_weights(values)
-
-    def finalize_variable_values(self, variables: Any) -> None:
-        """Average both."""
-        self._host.finalize_variable_values(variables)
-        self._device.finalize_variable_values(self._twin(variables))
-        self._compare()
-
-    def apply(self, gradients: Any, variables: Any) -> None:
-        """Step both and compare everything."""
-        twins = self._twin(variables)
-        changes = self._gradients(gradients, variables)
-        self._host.apply(gradients, variables)
-        self._device.apply(changes, twins)
-        self._compare()
-
-    def _compare(self) -> None:
-        """Note the worst distance of the dialect."""
-        pairs = [*self._pairs.values()]
-        pairs += zip(self._host.get_weights(), self._device.get_weights(), strict=True)
-        found = [ulps(np.asarray(b), np.asarray(a)) for a, b in pairs if a.dtype.kind == "f"]
-        name = self._host.dialect
-        Twin.worst[name] = max(Twin.worst.get(name, 0), *found)
+def distances(text: str) -> None:
+    """Print the worst distance of each dialect."""
+    for name, worst in sorted(Twin.worst.items()):
+        claim(worst == 0, f"{name}: worst distance {worst} ulp {text}")
 
 
 def goldens(quick: bool) -> None:
     """Replay every recording on the host and on the device; print the worst ulp per dialect."""
-    count = 0
+    cases = [
+        case
+        for system in replay.SYSTEMS
+        for case in itertools.islice(replay.runs(system), 3 if quick else None)
+    ]
     fastrms.RMSprop = Twin  # type: ignore[misc, assignment]
+    fastrms.LossScaleOptimizer = ScaledTwin  # type: ignore[misc, assignment]
     try:
-        for system in replay.SYSTEMS:
-            for case in itertools.islice(replay.runs(system), 3 if quick else None):
-                try:
-                    replay.replay(case)
-                    count += 1
-                except (fastrms.GradientError, fastrms.VariableError) as error:
-                    Twin.refused[str(case)] = str(error)
+        for case in in_time(cases, "recordings"):
+            tried(str(case), lambda case=case: replay.replay(case))  # type: ignore[misc]
     finally:
-        fastrms.RMSprop = Host  # type: ignore[misc]
-    for name, worst in Twin.worst.items():
-        claim(worst == 0, f"{name}: worst distance {worst} ulp")
-    for name, why in Twin.refused.items():
-        claim(False, f"{name} was refused: {why}")
-    print(f"     {count} recordings replayed")
+        fastrms.RMSprop, fastrms.LossScaleOptimizer = Host, Scaling  # type: ignore[misc]
+    distances("on what was recorded")
 
 
 def properties(quick: bool) -> None:
     """Compare dialects, options, dtypes and sizes, strange numbers among the gradients."""
     sizes = (1, 33) if quick else (0, 1, 31, 33, 1025, 16384, 40000, 100_003)
-    dtypes = ("float16", "float32", "float64")
-    cases = list(itertools.product(battery.combinations(), dtypes))
-    Twin.worst.clear()
-    for (dialect, options), dtype in cases[:: 40 if quick else 1]:
-        twin = Twin(
-            **{"learning_rate": 0.0625, "epsilon": 1e-4, **battery.OPTIONS[options]},
-            dialect=dialect,
-        )
+    dtypes = ("float32", "float64", "float16")
+    cases = [(*pair, dtype) for dtype in dtypes for pair in battery.combinations()]
+
+    def compare(dialect: str, options: str, dtype: str) -> None:
+        given = {"learning_rate": 0.0625, "epsilon": 1e-4, **battery.OPTIONS[options]}
+        twin = Twin(**given, dialect=dialect)
         live = [battery.odd_numbers(size, dtype, k) for k, size in enumerate(sizes)]
         twin.build(live)
         for step in range(2 if quick else 4):
-            changes = [battery.odd_numbers(v.shape, dtype, 10 * step + 3) for v in live]
+            twin.apply([battery.odd_numbers(v.shape, dtype, 10 * step + 3) for v in live], live)
+
+    with np.errstate(all="ignore"):
+        for case in in_time(cases[:: 40 if quick else 1], "dialects, options and dtypes"):
+            tried(" ".join(case), lambda case=case: compare(*case))  # type: ignore[misc]
+    distances("with any option, dtype and size")
+
+
+def tables(quick: bool) -> None:
+    """Compare gradients of rows, given once and again, in every dialect that has them."""
+    shapes = ((5, 3),) if quick else ((400, 3), (5000, 64), (3, 5, 4), (2, 20000), (9,), (4, 0))
+    names = ("plain", "momentum_centered", "clipnorm", "clipvalue", "global_clipnorm", "ema")
+    cases = [
+        (dialect, options, dtype)
+        for dtype in ("float32", "float64", "float16")
+        for dialect, options in battery.combinations(*names)
+        if fastrms.DIALECTS[dialect].sparse is not None
+    ]
+
+    def compare(dialect: str, options: str, dtype: str) -> None:
+        given = {"learning_rate": 0.0625, "epsilon": 1e-4, **battery.OPTIONS[options]}
+        twin, live = Twin(**given, dialect=dialect), [battery.numbers(s, dtype) for s in shapes]
+        twin.build(live)
+        for step in range(2 if quick else 4):
+            changes = []
+            for k, v in enumerate(live):
+                chosen = np.random.default_rng([step, k]).integers(0, len(v), 3 + 40 * step * k)
+                values = battery.odd_numbers((chosen.size, *v.shape[1:]), dtype, step)
+                changes.append(fastrms.IndexedSlices(values, chosen))
             twin.apply(changes, live)
-    for name, worst in Twin.worst.items():
-        claim(worst == 0, f"{name}: worst distance {worst} ulp with any option, dtype and size")
+
+    with np.errstate(all="ignore"):
+        for case in in_time(cases[:: 20 if quick else 1], "dialects, options and dtypes"):
+            tried(" ".join(case), lambda case=case: compare(*case))  # type: ignore[misc]
+    distances("with gradients of rows")
 
 
 def long_run(quick: bool) -> None:
@@ -203,6 +161,9 @@ def long_run(quick: bool) -> None:
         optimizer.build([live])
         begin = time.perf_counter()
         for step in range(steps):
+            if time.time() > CHOSEN.until:
+                UNFINISHED.append(f"long_run: {step} of {steps} steps on the {name}")
+                return
             optimizer.apply([gradients[step % 7]])
         digest = hashlib.sha256(np.asarray(live).tobytes())
         for array in optimizer.get_weights():
@@ -217,13 +178,8 @@ def libraries(quick: bool) -> None:
     weights = np.linspace(-1, 1, 1000, dtype=np.float32)
     expected = weights.copy()
     Host(0.01, momentum=0.9).apply([weights * 3], [expected])
-    for name, check in (("cupy", _cupy), ("torch", _torch), ("numba", _numba)):
-        try:
-            check(weights, expected)
-        except ImportError as error:
-            print(f"     {name} left out: {error}")
-        except Exception as error:
-            claim(False, f"{name}: {type(error).__name__}: {error}")
+    for name, check in (("numba", _numba), ("cupy", _cupy), ("torch", _torch), ("jax", _jax)):
+        tried(name, lambda check=check: check(weights, expected))  # type: ignore[misc]
 
 
 def _cupy(weights: Any, expected: Any) -> None:
@@ -271,50 +227,236 @@ def _numba(weights: Any, expected: Any) -> None:
     claim(np.array_equal(live.copy_to_host(), expected), "Numba's device arrays")
 
 
+def _jax(weights: Any, expected: Any) -> None:
+    """Check that JAX's arrays serve as gradients; they may not be changed, nor be variables."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    import jax
+
+    if SIMULATED or jax.default_backend() != "gpu":
+        raise ImportError(f"JAX works on {jax.default_backend()} here")
+    live = fastrms.Variable(weights, device="cuda")
+    Host(0.01, momentum=0.9).apply([jax.block_until_ready(jax.numpy.asarray(weights) * 3)], [live])
+    claim(np.array_equal(live, expected), "JAX's arrays as gradients")
+
+
+def variables(quick: bool) -> None:
+    """Check Variables in the device's memory: values, loans, constraints, subclasses, state."""
+    weights = np.linspace(-1, 1, 1000, dtype=np.float32)
+    for check in (_values, _lent_to_cupy, _lent_to_torch, _constraints, _subclass, _state):
+        tried(check.__name__.strip("_"), lambda check=check: check(weights))  # type: ignore[misc]
+
+
+def _values(weights: Any) -> None:
+    """Check assignment and reading."""
+    made = fastrms.Variable(weights, device="cuda")
+    made += 1
+    made.assign_sub(weights)
+    made[0] = 5
+    claim(made.numpy()[0] == 5 and (made.numpy()[1:] == weights[1:] + 1 - weights[1:]).all(),
+          f"values are kept on {made.device}")  # fmt: skip
+
+
+def _lent_to_cupy(weights: Any) -> None:
+    """Check that CuPy takes a Variable without a copy, by both protocols."""
+    import cupy
+
+    made = fastrms.Variable(weights, device="cuda")
+    for name, taken in (("interface", cupy.asarray(made)), ("DLPack", cupy.from_dlpack(made))):
+        taken *= 2
+        cupy.cuda.get_current_stream().synchronize()
+        claim(taken.data.ptr == made.__cuda_array_interface__["data"][0], f"CuPy, {name}: no copy")
+    claim(np.array_equal(made, weights * 4), "CuPy changes a Variable in place")
+    made.assign(cupy.asarray(weights))
+    claim(np.array_equal(made, weights), "a Variable takes CuPy's values")
+
+
+def _lent_to_torch(weights: Any) -> None:
+    """Check the same with PyTorch, bfloat16 too."""
+    import torch
+
+    made = fastrms.Variable(weights, device="cuda")
+    taken = torch.from_dlpack(made)
+    taken.mul_(2)
+    torch.cuda.synchronize()
+    claim(np.array_equal(made, weights * 2), "PyTorch changes a Variable in place by DLPack")
+    made.assign(torch.tensor(weights, device="cuda"))
+    claim(np.array_equal(made, weights), "a Variable takes PyTorch's values")
+    narrow = fastrms.Variable(torch.ones(9, device="cuda", dtype=torch.bfloat16))
+    claim(torch.from_dlpack(narrow).dtype == torch.bfloat16, "bfloat16 goes both ways")
+    del taken
+
+
+def _constraints(weights: Any) -> None:
+    """Check constraints, computed by NumPy and, if it is there, by CuPy."""
+    rules: dict[str, Any] = {"NumPy": lambda w: np.clip(w, 0, 1)}
+    if importlib.util.find_spec("cupy") is not None:
+        rules["CuPy"] = lambda w: __import__("cupy").clip(__import__("cupy").asarray(w), 0, 1)
+    for name, rule in rules.items():
+        made = fastrms.Variable(weights, device="cuda", constraint=rule)
+        host = fastrms.Variable(weights, constraint=rules["NumPy"])
+        Host(0.01).apply([on_device(weights)], [made])
+        Host(0.01).apply([weights], [host])
+        claim(np.array_equal(made, host), f"a constraint of {name}")
+
+
+class _Own(fastrms.RMSprop):
+    """Takes steps of its own."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Follow the sign."""
+        self.assign_sub(variable, learning_rate * np.sign(gradient))
+
+
+def _subclass(weights: Any) -> None:
+    """Check an update step of one's own."""
+    made = fastrms.Variable(weights, device="cuda")
+    _Own(0.5).apply([on_device(weights)], [made])
+    claim(np.array_equal(made, weights - np.float32(0.5) * np.sign(weights)), "a subclass's step")
+
+
+def _state(weights: Any) -> None:
+    """Check averages, pickles and checkpoints."""
+    made, opt = fastrms.Variable(weights, device="cuda", name="w"), Host(0.1, use_ema=True)
+    opt.apply([on_device(weights)], [made])
+    live = made.numpy()
+    with opt.swapped_ema():
+        swapped = made.numpy()
+    claim(np.array_equal(made, live) and swapped.shape == live.shape, "averages are swapped")
+    again = pickle.loads(pickle.dumps(opt))
+    claim(battery.digest(again.get_weights()) == battery.digest(opt.get_weights()), "a pickle")
+    with tempfile.TemporaryDirectory() as folder:
+        fastrms.save(Path(folder) / "run.npz", opt)
+        other = Host(0.1, use_ema=True)
+        other.build([fastrms.Variable(live, device="cuda", name="w")])
+        other.load(Path(folder) / "run.npz")
+    claim(battery.digest(other.get_weights()) == battery.digest(opt.get_weights()), "a checkpoint")
+
+
 def sanitizer(quick: bool) -> None:
     """Run a small check under the sanitizer's tools."""
-    program = shutil.which("compute-sanitizer")
+    program = shutil.which("compute-sanitizer") or shutil.which(
+        "compute-sanitizer", path="/usr/local/cuda/bin"
+    )
     if program is None:
-        print("     compute-sanitizer is not on PATH: races and memory were not checked")
+        print("     compute-sanitizer was not found: races and memory were not checked")
         return
-    command = [sys.executable, __file__, "--quick", "--only", "properties"]
-    for tool in ("memcheck", "racecheck", "initcheck", "synccheck"):
-        run = [program, "--tool", tool, "--error-exitcode", "9", *command]
-        found = subprocess.run(run, capture_output=True, text=True, timeout=500)
-        last = (found.stdout + found.stderr).strip().splitlines()[-1:]
-        claim(found.returncode == 0, f"{tool}: exit code {found.returncode}, {''.join(last)[:120]}")
+    command = [sys.executable, __file__, "--quick", "--only", "properties", "--only", "tables"]
+    for tool in in_time(("memcheck", "racecheck", "initcheck", "synccheck"), "tools"):
+        run = [program, "--tool", tool, "--error-exitcode", "9", *command, "--inside"]
+        left = max(10.0, min(CHOSEN.until - time.time(), 300.0))
+        try:
+            found = subprocess.run(run, capture_output=True, text=True, timeout=left)
+        except subprocess.TimeoutExpired:
+            UNFINISHED.append(f"{tool}: {left:.0f} s were too short")
+            continue
+        last = (found.stdout + found.stderr).strip().splitlines()[-3:]
+        claim(found.returncode == 0, f"{tool}: exit code {found.returncode}, {' | '.join(last)}")
 
 
 def benchmark(quick: bool) -> None:
     """Run the benchmark of the device."""
-    command = [sys.executable, str(ROOT / "scripts/benchmark.py"), "--device", "cuda"]
-    found = subprocess.run([*command, *(["--quick"] if quick else [])])
-    claim(found.returncode == 0, f"the benchmark ended with exit code {found.returncode}")
+    command = [sys.executable, "-u", str(ROOT / "scripts/benchmark.py"), "--device", "cuda"]
+    try:
+        left = None if CHOSEN.until == float("inf") else max(10.0, CHOSEN.until - time.time())
+        found = subprocess.run([*command, *(["--quick"] if quick else [])], timeout=left)
+        claim(found.returncode == 0, f"the benchmark ended with exit code {found.returncode}")
+    except subprocess.TimeoutExpired:
+        UNFINISHED.append("the benchmark")
 
 
 SECTIONS: dict[str, Callable[[bool], None]] = {
     function.__name__: function
-    for function in (goldens, properties, long_run, libraries, sanitizer, benchmark)
+    for function in (
+        *(libraries, variables, tables, properties, goldens, long_run, benchmark, sanitizer),
+    )
 }
+SHARDED = ("goldens", "properties", "tables")
+
+
+def inside(names: list[str]) -> int:
+    """Run sections in this process."""
+    if SIMULATED:
+        sys.setswitchinterval(1e-4)  # the simulator's main thread polls
+    for name in names:
+        tried(name, lambda name=name: SECTIONS[name](CHOSEN.quick))  # type: ignore[misc]
+    return 1 if BROKEN else 2 if UNFINISHED else 0
+
+
+def apart(name: str, shards: int) -> int:
+    """Run a section in processes of its own, each with a share of the cases; return its code."""
+    command = [sys.executable, "-u", __file__, "--inside", "--only", name]
+    command += ["--quick"] * CHOSEN.quick + ["--until", str(CHOSEN.until)]
+    left = None if CHOSEN.until == float("inf") else max(5.0, CHOSEN.until - time.time() + 15)
+    if shards == 1:
+        try:
+            return subprocess.run(command, timeout=left).returncode
+        except subprocess.TimeoutExpired:
+            print(f"FAIL {name} did not end in time", flush=True)
+            return 1
+    running = []
+    for place in range(shards):
+        output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
+        share = [*command, "--shard", f"{place}/{shards}"]
+        running.append((subprocess.Popen(share, stdout=output, stderr=subprocess.STDOUT), output))
+    codes, end = [], time.time() + (left or 1e9)
+    for process, output in running:
+        try:
+            codes.append(process.wait(max(1.0, end - time.time())))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            codes.append(1)
+            print("FAIL a process did not end in time", flush=True)
+        output.seek(0)
+        print(output.read(), end="", flush=True)
+    return next((code for code in codes if code not in (0, 2)), max(codes))
+
+
+def parsed() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--quick", action="store_true", help="a few small cases: does it work?")
+    parser.add_argument(
+        "--minutes", type=float, help="begin nothing after so long (3 with --quick)"
+    )
+    parser.add_argument("--only", action="append", choices=SECTIONS, help="repeatable")
+    for hidden in ("--inside", "--shard", "--until"):
+        kind: dict[str, Any] = {"action": "store_true"} if hidden == "--inside" else {}
+        parser.add_argument(hidden, help=argparse.SUPPRESS, **kind)
+    chosen = parser.parse_args()
+    place, _, count = (chosen.shard or "0/1").partition("/")
+    chosen.shard = (int(place), int(count))
+    minutes = chosen.minutes or (3 if chosen.quick and not SIMULATED else 0)
+    limit = time.time() + 60 * minutes if minutes else float("inf")
+    chosen.until = float(chosen.until or limit)
+    return chosen
 
 
 def main() -> int:
     """Run the chosen sections."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--quick", action="store_true", help="a few small cases: does it work?")
-    parser.add_argument("--only", action="append", choices=SECTIONS, help="repeatable")
-    chosen = parser.parse_args()
-    print(info())
+    vars(CHOSEN).update(vars(parsed()))
+    names = CHOSEN.only or list(SECTIONS)
+    if CHOSEN.inside:
+        return inside(names)
+    print(info(), flush=True)
     if not fastrms.cuda.is_available():
         print(f"FAIL no GPU can be used: {fastrms.cuda.reason()}")
         return 1
-    if SIMULATED:
-        sys.setswitchinterval(1e-4)  # the simulator's main thread polls
-    for name in chosen.only or SECTIONS:
+    codes = {}
+    for name in names:
+        begin = time.time()
+        if begin > CHOSEN.until:
+            codes[name] = 2
+            print(f"\n== {name}: not begun, time is short", flush=True)
+            continue
         print(f"\n== {name}", flush=True)
-        SECTIONS[name](chosen.quick)
-    print(f"\n{len(BROKEN)} claims do not hold" if BROKEN else "\nEverything claimed holds")
-    return 1 if BROKEN else 0
+        several = name in SHARDED and not CHOSEN.quick and not SIMULATED
+        codes[name] = apart(name, min(8, max(1, (os.cpu_count() or 1) // 2)) if several else 1)
+        print(f"     {time.time() - begin:.0f} s, code {codes[name]}", flush=True)
+    wrong = [name for name, code in codes.items() if code not in (0, 2)]
+    short = [name for name, code in codes.items() if code == 2]
+    print(f"\nwhat does not hold or failed: {', '.join(wrong) or 'nothing'}")
+    print(f"not finished: {', '.join(short) or 'nothing'}")
+    return 1 if wrong else 2 if short else 0
 
 
 if __name__ == "__main__":

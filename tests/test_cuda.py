@@ -16,7 +16,7 @@ SIMULATED = sorted(path.name for path in FOLDER.glob("test_sim_*.py"))
 @pytest.mark.parametrize("name", SIMULATED)
 def test_in_the_simulator(name: str) -> None:
     pytest.importorskip("numba.cuda", reason="this Numba has no CUDA target, install numba-cuda")
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"]
     found = subprocess.run(
         [*command, str(FOLDER / name)],
         capture_output=True,

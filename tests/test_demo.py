@@ -268,6 +268,19 @@ def test_a_gpu_that_is_not_there_is_named(capsys, tmp_path, monkeypatch):
     assert "cannot train on cuda: numba-cuda is not installed" in capsys.readouterr().err
 
 
+def test_a_cupy_that_does_not_work_is_named(capsys, tmp_path, monkeypatch):
+    def asarray(array):
+        raise ImportError("libcublas.so.13:\ncannot open shared object file")
+
+    monkeypatch.setattr("fastrms.cuda.reason", lambda: "")
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(asarray=asarray))
+    arguments = ["demo", "--device", "cuda", "--out", str(tmp_path / "curve.png")]
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert "CuPy does not work here: libcublas.so.13: cannot open shared object file" in said
+    assert not (tmp_path / "curve.png").exists()
+
+
 def test_training_on_a_device_is_the_same_code(monkeypatch):
     """A CuPy made of NumPy: every array has to come through `asarray` and leave through `get`."""
     moved = []

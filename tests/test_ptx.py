@@ -208,6 +208,43 @@ def test_norms_are_strict_and_need_no_atomics(kind: str, dtype: str, tmp_path: P
         assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in said
 
 
+def rows_of_keras_3(dtype: str) -> dict[str, tuple[str, Any]]:
+    """Return the parts that a step of Keras 3 with gradients of rows needs besides the usual."""
+    from fastrms.cuda.parts import Part
+    from fastrms.cuda.tables import Move, Sums, Total
+
+    plain = Variant(update=False, half=dtype == "float16", brain=dtype == "bfloat16")
+    touched = variant("keras-3", {"momentum": 0.9, "clipnorm": 1.0}, dtype)
+    rest = touched._replace(factor=False, divisor=False, absent=True)
+    again = plain._replace(value_last=True, factor=True, divisor=True)
+    return {
+        "sums": ("table", Sums(plain._replace(scaled=True), again, True, dtype)),
+        "out": ("table", Move(False, dtype)),
+        "back": ("table", Move(True, dtype)),
+        "totals": ("totals", Total(dtype)),
+        "touched": ("update", Part(touched._replace(squares_given=True), dtype, dtype)),
+        "rest": ("update", Part(rest, dtype, dtype)),
+        "at rest": ("update", Part(rest._replace(still=True, momentum=False), dtype, dtype)),
+    }
+
+
+@pytest.mark.parametrize("dtype", WIDTHS)
+@pytest.mark.parametrize("name", ["sums", "out", "back", "totals", "touched", "rest", "at rest"])
+def test_rows_are_strict_and_need_no_atomics(name: str, dtype: str, tmp_path: Path) -> None:
+    from fastrms.cuda.kernels import Shape
+
+    kind, part = rows_of_keras_3(dtype)[name]
+    text = compiled(Shape(kind, (part,), (0,)), (8, 0))
+    require_strict(text)
+    assert not re.search(r"\b(?:atom|red)\.", text)
+    assert ".local" not in text
+    if name == "at rest":  # of the variable nothing is written
+        moves = [len(re.findall(rf"\b{way}\.global\.v[24]", text)) for way in ("ld", "st")]
+        assert 0 < moves[1] <= moves[0] <= 2 * moves[1]
+    said, _ = assembled(text, (8, 0), tmp_path)
+    assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in said
+
+
 def test_the_rule_for_users_compiles_in_their_own_kernels() -> None:
     """`fastrms.jit.update` under `cuda.jit`, which contracts: see docs/cuda.md."""
     from numba import cuda, types

@@ -1,177 +1,26 @@
-"""Arrays on a GPU as the rest of the library sees them: `numpy.ndarray`'s surface, as far as used.
+"""What is taken of arrays on a GPU as variable or gradient, and where a step on them is queued."""
 
-A `DeviceArray` is another library's array or our own memory. `numpy.asarray` alone moves it to the
-host, and waits for the stream of the last step.
-"""
-
+import re
 import sys
-import weakref
-from dataclasses import dataclass
-from math import prod
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike
 
 from fastrms import cuda
-from fastrms.cuda.protocols import (
-    Facts,
-    facts_of_owner,
-    handle_of,
-    lies_on_device,
-    orders,
-    packed,
-)
-from fastrms.errors import ArgumentError, DeviceError, GradientError, VariableError
+from fastrms.cuda.memory import DeviceArray, Place, placed
+from fastrms.cuda.protocols import brain_dtype, facts_of_owner, handle_of, lies_on_device
+from fastrms.errors import ArgumentError, GradientError, VariableError
+from fastrms.sources import copied, overflows
 
-Array = NDArray[Any]
+_DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 
-@dataclass
-class Place:
-    """A device, and the stream in whose order everything of one optimizer happens there."""
-
-    ordinal: int
-    stream: int = 1  # the legacy default stream, as the protocols number it
-
-    @property
-    def machine(self) -> Any:
-        """The device itself."""
-        from fastrms.cuda.target import machine
-
-        return machine(self.ordinal)
-
-
-class DeviceArray:
-    """A contiguous array in a GPU's memory."""
-
-    base = None
-    kept: Any = None  # what a view keeps alive
-
-    def __init__(self, facts: Facts, place: Place, owner: Any = None) -> None:
-        self.address, self.shape, self.strides, self.dtype, writeable, _ = facts
-        self.place, self._owner = place, owner
-        self.size, self.ndim, self.itemsize = prod(self.shape), len(self.shape), self.dtype.itemsize
-        self.nbytes, known = self.size * self.itemsize, orders(facts) if prod(self.shape) else "CF"
-        self.flags = SimpleNamespace(
-            c_contiguous="C" in known, f_contiguous="F" in known, aligned=True, writeable=writeable
-        )
-        self.ctypes = SimpleNamespace(data=self.address)
-
-    @property
-    def owner(self) -> Any:
-        """The object that was given, or this one."""
-        return self if self._owner is None else self._owner
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        if self.dtype.kind != "f":
-            raise AttributeError(f"the protocol has no name for {self.dtype}")
-        return {
-            "shape": self.shape,
-            "typestr": self.dtype.str,
-            "data": (self.address, not self.flags.writeable),
-            "strides": None if self.flags.c_contiguous else self.strides,
-            "stream": self.place.stream,
-            "version": 3,
-        }
-
-    def _viewed(self, address: int, shape: tuple[int, ...], order: str = "C") -> "DeviceArray":
-        """Return a view, which keeps the memory alive."""
-        strides = packed(shape, self.itemsize, order)
-        facts = Facts(address, shape, strides, self.dtype, self.flags.writeable, None)
-        view = DeviceArray(facts, self.place)
-        view.kept = self
-        return view
-
-    def reshape(self, shape: Any, order: str = "C") -> "DeviceArray":
-        """View the elements in memory order in another shape."""
-        wanted = (self.size,) if shape == -1 else tuple(shape)
-        return self._viewed(self.address, wanted, "F" if order == "F" else "C")
-
-    def __getitem__(self, piece: slice) -> "DeviceArray":
-        first, last, _ = piece.indices(self.size)
-        return self._viewed(self.address + first * self.itemsize, (last - first,))
-
-    def __setitem__(self, everything: Any, value: Any) -> None:
-        machine, stream = self.place.machine, self.place.stream
-        same = isinstance(value, DeviceArray) and value.dtype == self.dtype
-        if same and value.strides == self.strides:
-            machine.copy(self.address, value.address, self.nbytes, stream)
-            return
-        host = self._on_host()
-        host[...] = np.asarray(value)
-        machine.write(self.address, host, stream)
-
-    def _on_host(self) -> Array:
-        """Return host memory in the same order."""
-        return np.empty(self.shape, self.dtype, order="C" if self.flags.c_contiguous else "F")
-
-    def copy(self) -> "DeviceArray":
-        """Copy within the device."""
-        flat = zeros(self.size, self.dtype, self.place)
-        (result := flat.reshape(self.shape, "C" if self.flags.c_contiguous else "F"))[...] = self
-        return result
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        if copy is False:
-            raise ValueError("an array in a GPU's memory can only be copied to the host")
-        host = self._on_host()
-        self.place.machine.read(self.address, host, self.place.stream)
-        return host if dtype is None else host.astype(dtype)
-
-    def __repr__(self) -> str:
-        return f"<fastrms.cuda array of shape {self.shape} and dtype {self.dtype}>"
-
-    def __reduce__(self) -> Any:
-        return _restored, (np.asarray(self), self.place.ordinal)
-
-    def extent(self) -> tuple[int, int]:
-        """Return the first and one past the last byte address."""
-        return self.address, self.address + self.nbytes
-
-    def facts(self) -> list[int]:
-        """Return what is recorded of a variable, read from its owner again."""
-        try:
-            now = self if self.owner is self else facts_of_owner(self.owner)
-        except TypeError:
-            return []
-        return [now.address, *now.shape, *now.strides, hash(now.dtype)]
-
-
-def zeros(size: int, dtype: np.dtype[Any], place: Place) -> DeviceArray:
-    """Return flat zeros in a device's memory, which is given back with the last view."""
-    machine, nbytes = place.machine, size * dtype.itemsize
-    try:
-        address = machine.allocate(nbytes)
-    except DeviceError as error:
-        raise DeviceError(
-            f"{nbytes} bytes for {size} numbers of {dtype} could not be had on device "
-            f"{place.ordinal} ({error}). Nothing was changed. Free memory there, or use fewer or "
-            "smaller slots."
-        ) from error
-    facts = Facts(address, (size,), (dtype.itemsize,), dtype, True, None)
-    array = DeviceArray(facts, place)
-    weakref.finalize(array, machine.free, address).atexit = False
-    machine.clear(address, nbytes, place.stream)
-    return array
-
-
-def _restored(host: Array, ordinal: int) -> DeviceArray:
-    """Return a pickled array to a device."""
-    cuda.require()
-    array = zeros(host.size, host.dtype, Place(ordinal))
-    fortran = host.flags.f_contiguous and not host.flags.c_contiguous
-    (result := array.reshape(host.shape, "F" if fortran else "C"))[...] = host
-    return result
-
-
-def _received(value: Any, place: Place | None) -> DeviceArray:
+def _received(value: Any, place: Place | None, kinds: str = "f") -> DeviceArray:
     """Return another library's array; a `TypeError` says why it cannot be taken."""
     if isinstance(value, DeviceArray):
         return value
-    facts = facts_of_owner(value, None if place is None else place.stream)
+    facts = facts_of_owner(value, None if place is None else place.stream, kinds)
     ordinal = Place(0).machine.device_of(facts.address) if facts.address else 0
     if place is None or place.ordinal != ordinal:
         place = Place(ordinal, stream_of(value, ordinal) or 1)
@@ -247,7 +96,9 @@ def choose_stream(variable: Any, gradients: list[Any], asked: Any) -> None:
             "GPU."
         )
     place = variable.place
-    theirs = stream_of(next((g for g in gradients if g is not None), None), place.ordinal)
+    first: Any = next((g for g in gradients if g is not None), None)
+    first = first.values if hasattr(first, "dense_shape") else first  # gradients of rows
+    theirs = stream_of(first, place.ordinal)
     chosen = place.stream if theirs is None else theirs
     if asked is not None:
         chosen = handle_of(asked)
@@ -256,15 +107,6 @@ def choose_stream(variable: Any, gradients: list[Any], asked: Any) -> None:
     if chosen != place.stream:
         place.machine.order(place.stream, chosen)
         place.stream = chosen
-
-
-def require_plain(variable: Any, extra: Any, what: str = "constraints") -> None:
-    """Raise if variables on a device come with what works on NumPy arrays alone."""
-    if extra and isinstance(variable, DeviceArray):
-        raise VariableError(
-            f"the variables are on a GPU and there are {what}, which a step there does not carry "
-            "out; valid: variables without, or NumPy arrays. Do it yourself after each step."
-        )
 
 
 def require_one_place(variables: list[Any]) -> None:
@@ -279,3 +121,86 @@ def require_one_place(variables: list[Any]) -> None:
     for array in variables:
         if places[0] is not None:
             array.place = places[0]
+
+
+def taken(value: Any, place: Place, kinds: str = "f") -> DeviceArray:
+    """Return another library's array for work in the order of a place; raise a `TypeError`."""
+    array = _received(value, place, kinds)
+    theirs = stream_of(value, place.ordinal)
+    if theirs is not None and theirs != place.stream:
+        place.machine.order(theirs, place.stream)
+    return array
+
+
+def given_back(value: Any, place: Place) -> None:
+    """Let later work of another library wait for what a place has queued on its array."""
+    theirs = stream_of(value, place.ordinal)
+    if theirs is not None and theirs != place.stream:
+        place.machine.order(place.stream, theirs)
+
+
+def _ordinal(device: Any) -> int | None:
+    """Return the number of the GPU that is asked for, or None for the host."""
+    found = re.fullmatch(r"cpu|cuda(?::(\d+))?", device) if isinstance(device, str) else None
+    if found is None:
+        raise VariableError(
+            f"device={device!r} is not valid; valid: 'cpu', 'cuda', 'cuda:1' and so on, or None: "
+            "where the value lies."
+        )
+    return None if device == "cpu" else int(found[1] or 0)
+
+
+def stored(value: Any, dtype: DTypeLike | None, device: str | None) -> Any:
+    """Return a copy of a value where a Variable is to keep it."""
+    lies = lies_on_device(value)
+    ordinal = 0 if device is None else _ordinal(device)
+    if not lies and (device is None or ordinal is None):
+        return copied(value, dtype)
+    try:
+        if lies:
+            cuda.require()
+            array = _received(value, None)
+            ordinal = array.place.ordinal if device is None else ordinal
+            same = dtype is None or np.dtype(dtype) == array.dtype
+            if same and ordinal == array.place.ordinal:
+                return array.copy()
+            value = array.value
+        kind = str(getattr(value, "dtype", "") if dtype is None else dtype)
+        brain = "bfloat16" in kind
+        given = np.asarray(value) if brain else value
+        with np.errstate(over="ignore"):
+            host = copied(given.astype(np.float32), None) if brain else copied(value, dtype)
+            host = host.astype(brain_dtype()) if brain else host
+        if brain and overflows(given, host):
+            raise TypeError("a number in it is too large for bfloat16")
+        if ordinal is not None and host.dtype.name not in _DTYPES:
+            raise TypeError(f"a GPU takes {', '.join(_DTYPES)}, not {host.dtype}")
+    except TypeError as error:
+        raise VariableError(
+            f"{value!r:.60} cannot be the value of a Variable with device={device!r} and "
+            f"dtype={dtype!r}: {error}."
+        ) from error
+    return host if ordinal is None else placed(host, ordinal)
+
+
+def assigned(target: Any, doing: str, value: Any, name: str) -> bool:
+    """Copy an array on a GPU into a Variable's there, if that is what is asked; tell whether."""
+    if not isinstance(target, DeviceArray) or doing != "assign" or not lies_on_device(value):
+        return False
+    try:
+        array = taken(value, target.place)
+        if array.shape != target.shape or array.dtype != target.dtype:
+            raise TypeError(f"it has shape {array.shape} and dtype {array.dtype}")
+    except TypeError as error:
+        raise VariableError(
+            f"assign of variable {name!r} got a {type(value).__name__} on a GPU: {error}; expected "
+            f"{target.dtype} of shape {target.shape}. Nothing was changed."
+        ) from error
+    target[...] = array
+    given_back(value, target.place)
+    return True
+
+
+def device_of(array: Any) -> str:
+    """Name the place where an array lies."""
+    return f"cuda:{array.place.ordinal}" if isinstance(array, DeviceArray) else "cpu"

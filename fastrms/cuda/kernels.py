@@ -8,12 +8,13 @@ one after the other.
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastrms.cuda.elements import SIZES
 from fastrms.cuda.parts import Part, make_guard, make_lane, make_rows
+from fastrms.cuda.tables import Total, make
 from fastrms.cuda.target import (
     LANES,
     THREADS,
@@ -44,7 +45,7 @@ class Shape(NamedTuple):
     """All that a kernel is made from: its kind, its parts, where each finds its numbers."""
 
     kind: str
-    parts: tuple[Part, ...]
+    parts: tuple[Any, ...]
     places: tuple[int, ...]
     norm: int = 0
 
@@ -53,6 +54,38 @@ class Shape(NamedTuple):
         """The dtypes of the numbers, in the order of the kernel's parameters."""
         found = dict(zip(self.places, (part.computed for part in self.parts), strict=True))
         return tuple(found[k] for k in sorted(found))
+
+
+def _add_up(sums, count, first):  # type: ignore[no-untyped-def]
+    """Add numbers one after the other; the first thread gets the sum."""
+    shared = cuda.shared.array(THREADS, np.float64)
+    begin, total = _ZERO, 0.0
+    while begin < count:
+        if begin + first < count:
+            shared[first] = double_at(sums, begin + first)
+        cuda.syncthreads()
+        if first == _ZERO:
+            k = _ZERO
+            while k < _THREADS and begin + k < count:
+                total += shared[k]
+                k += _ONE
+        cuda.syncthreads()
+        begin += _THREADS
+    return total
+
+
+add_up = inline(_add_up)
+
+
+def _make_total(part: Total) -> Function:
+    """Write how the sums of a row's chunks become one."""
+
+    def total(row, first, hyper):  # type: ignore[no-untyped-def]
+        found = add_up(word(row, _GRADIENT), word(row, _LENGTH), first)
+        if first == _ZERO:
+            set_double(word(row, _VARIABLE), found)
+
+    return inline(total)
 
 
 def _make_clips(part: Part, kind: int) -> Function:
@@ -74,22 +107,10 @@ def _make_clips(part: Part, kind: int) -> Function:
     write = inline(write_pair)
 
     def clips(row, first, hyper):  # type: ignore[no-untyped-def]
-        shared = cuda.shared.array(THREADS, np.float64)
         members, sums = word(row, _LENGTH), word(row, _VARIABLE)
         starts, pairs = word(row, _GRADIENT), word(row, _VELOCITY)
         if spans_all:
-            count, begin, total = word(starts, members), _ZERO, 0.0
-            while begin < count:
-                if begin + first < count:
-                    shared[first] = double_at(sums, begin + first)
-                cuda.syncthreads()
-                if first == _ZERO:
-                    k = _ZERO
-                    while k < _THREADS and begin + k < count:
-                        total += shared[k]
-                        k += _ONE
-                cuda.syncthreads()
-                begin += _THREADS
+            total = add_up(sums, word(starts, members), first)
             if first == _ZERO:
                 write(pairs, total, hyper)
         else:
@@ -135,9 +156,11 @@ def _make_plain(shape: Shape) -> Function:
         "update": make_rows,
         "guard": make_guard,
         "clips": functools.partial(_make_clips, kind=shape.norm),
+        "table": make,
+        "totals": _make_total,
     }
-    make = makers[shape.kind]
-    choose = _chain([make(part) for part in shape.parts], shape.places)
+    made = makers[shape.kind]
+    choose = _chain([made(part) for part in shape.parts], shape.places)
 
     def kernel(table, rows, hypers):  # type: ignore[no-untyped-def]
         row = table + np.uint64(cuda.blockIdx.x) * _ROW_BYTES

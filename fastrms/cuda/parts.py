@@ -11,7 +11,7 @@ import numpy as np
 from fastrms.cuda.elements import BYTES, SIZES
 from fastrms.cuda.target import LANES, THREADS, inline, memory, rule, set_double, word
 from fastrms.program import Column
-from fastrms.rule import CONDITIONING, Function, Slots, Variant
+from fastrms.rule import CONDITIONING, Function, Slots, Variant, moves
 
 _LANES, _THREADS, _ZERO = np.uint64(LANES), np.uint64(THREADS), np.uint64(0)
 _ALIGNED = np.uint64(BYTES - 1)
@@ -48,11 +48,13 @@ def _make_element(part: Part) -> Function:
     updates, accumulate, accumulated = variant.update, variant.accumulate, variant.accumulated
     centered, has_momentum, ema = variant.centered, variant.momentum, variant.ema
     conditions, partials = any(tuple(variant)[CONDITIONING]), accumulate or accumulated
-    condition, update, average = rule.condition, rule.update, rule.average
+    absent, squares_given, stores = variant.absent, variant.squares_given, moves(variant)
+    condition, advance, average = rule.condition, rule.advance, rule.average
 
     def element(vectors, k, hyper, clip):  # type: ignore[no-untyped-def]
         variables, gradients, velocities, momenta, average_gradients, averages, sums = vectors
-        variable, gradient = variables[k], gradients[k]
+        stored = variable = variables[k]
+        gradient = hyper.one - hyper.one if absent else gradients[k]
         if conditions:
             partial = sums[k] if partials else gradient
             gradient = condition(gradient, partial, clip, hyper, variant)
@@ -66,7 +68,8 @@ def _make_element(part: Part) -> Function:
                 momenta[k] if has_momentum else gradient,
                 average_gradients[k] if centered else gradient,
             )
-            variable, slots = update(variable, gradient, slots, hyper, variant)
+            square = sums[k] if squares_given else gradient
+            variable, slots = advance(variable, gradient, square, slots, hyper, variant)
             velocities[k] = slots.velocity
             if has_momentum:
                 momenta[k] = slots.momentum
@@ -74,8 +77,10 @@ def _make_element(part: Part) -> Function:
                 average_gradients[k] = slots.average_gradient
         if ema:
             averages[k] = average(averages[k], variable, hyper, variant)
-            if hyper.overwrite != 0:
-                variable = averages[k]
+        if not stores:
+            variable = stored
+        if ema and hyper.overwrite != 0:
+            variable = averages[k]
         variables[k] = variable
 
     return inline(element)
@@ -99,7 +104,8 @@ def _make_span(part: Part, width: int) -> Function:
     variant, elements = part.variant, _repeated(_make_element(part), width)
     updates, partials = variant.update, variant.accumulate or variant.accumulated
     centered, has_momentum, ema = variant.centered, variant.momentum, variant.ema
-    has_gradient = updates or variant.accumulate
+    has_gradient, stores = (updates or variant.accumulate) and not variant.absent, moves(variant)
+    has_sums = partials or variant.squares_given
     _, fetch, put = memory(part.dtype, width)
     _, fetch_slot, put_slot = memory(part.slots, width)
     size, slot_size = np.uint64(SIZES[part.dtype]), np.uint64(SIZES[part.slots])
@@ -112,10 +118,10 @@ def _make_span(part: Part, width: int) -> Function:
         momenta = fetch_slot(members[3] + slot_at) if has_momentum else variables
         average_gradients = fetch_slot(members[4] + slot_at) if centered else variables
         averages = fetch_slot(members[5] + slot_at) if ema else variables
-        sums = fetch_slot(members[6] + slot_at) if partials else variables
+        sums = fetch_slot(members[6] + slot_at) if has_sums else variables
         vectors = (variables, gradients, velocities, momenta, average_gradients, averages, sums)
         elements(vectors, 0, hyper, clip)
-        if updates or ema:
+        if stores or ema:
             put(members[0] + at, variables)
         if updates:
             put_slot(members[2] + slot_at, velocities)

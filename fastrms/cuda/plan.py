@@ -7,11 +7,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fastrms.cuda import kernels, target
-from fastrms.cuda.arrays import DeviceArray, zeros
-from fastrms.cuda.kernels import COLUMNS, Shape
+from fastrms import rows
+from fastrms.cuda.kernels import COLUMNS
+from fastrms.cuda.memory import DeviceArray, zeros
 from fastrms.cuda.parts import Part
+from fastrms.cuda.passes import Launch, Pass, chunks
 from fastrms.cuda.protocols import reader_of
+from fastrms.cuda.rows import Tables
+from fastrms.cuda.slices import Scattered
 from fastrms.layout import Count
 from fastrms.program import Column
 from fastrms.reference import CHUNK
@@ -19,6 +22,7 @@ from fastrms.rule import EACH
 from fastrms.work import Item, Workshop
 
 Words = NDArray[np.uint64]
+_UNSEEN = object()  # no gradient is this
 _MEMBERS = {
     Column.VARIABLE: "variable",
     Column.VELOCITY: "velocity",
@@ -29,37 +33,7 @@ _MEMBERS = {
 }
 
 
-def _chunks(size: int) -> int:
-    """Return how many rows a variable has."""
-    return -(-size // CHUNK)
-
-
 _Watch: TypeAlias = tuple[Callable[[Any], Any], list[Any], list[int]]
-
-
-class _Pass:
-    """One launch: rows of the table, and the parts that they need."""
-
-    def __init__(self, kind: str, norm: int = 0) -> None:
-        self.kind, self.norm = kind, norm
-        self.rows: list[list[int]] = []
-        self.parts: dict[tuple[Part, np.dtype[Any]], list[int]] = {}
-
-    def add(self, part: Part, dtype: np.dtype[Any], row: list[int]) -> int:
-        """Append a row; return its place."""
-        self.parts.setdefault((part, dtype), []).append(len(self.rows))
-        self.rows.append(row)
-        return len(self.rows) - 1
-
-    def sealed(self) -> tuple[Shape, list[np.dtype[Any]]]:
-        """Number the parts in the rows; return the kernel's shape and its dtypes in order."""
-        dtypes = list(dict.fromkeys(dtype for _, dtype in self.parts))
-        for k, places in enumerate(self.parts.values()):
-            for place in places:
-                self.rows[place][Column.FUNCTION] = kernels.number_of(k, len(self.parts))
-        parts = tuple(part for part, _ in self.parts)
-        numbers = tuple(dtypes.index(dtype) for _, dtype in self.parts)
-        return Shape(self.kind, parts, numbers, self.norm), dtypes
 
 
 class DevicePlan:
@@ -72,22 +46,29 @@ class DevicePlan:
         variables: list[Any] = shop.variables.arrays
         self.place = variables[0].place
         self.attention = np.zeros(0, np.uint64)
-        self._patches: list[list[tuple[_Pass, int, int]]] = [[] for _ in present]
+        self._patches: list[list[tuple[Pass, int, int]]] = [[] for _ in present]
         self._kept: list[Any] = []
         self._pairs: dict[int, int] = {}
-        passes = self._norms([item for item in phases[0] if item.variant.factor])
+        self._tables = tables = Tables(shop, self.place)
+        tables.items = {item.index: item for item in phases[0] if item.row_size}
+        passes = self._norms([k for k in phases[0] if k.variant.factor or k.row_size])
+        norms = len(passes)
         for items in phases:
-            passes.append(_Pass("update"))
+            passes.append(Pass("update"))
             for item in items:
                 self._add_update(passes[-1], item)
         self._owners = [array.owner for array in variables]
-        self._seen: list[Any] = [None] * len(present)
+        self._seen: list[Any] = [_UNSEEN if kind else None for kind in present]
         self._variables = variables
         self._gradients: list[Any] = [None] * len(present)
         self._watched: list[_Watch] | None = None
-        guard, flag = self._guards(phases[0]) if shop.guarded else (_Pass("guard"), None)
-        self._seal([one for one in [guard, *passes] if one.rows])
-        self._guard = (self._launches.pop(0), flag) if flag is not None and guard.rows else None
+        self._flag: DeviceArray | None = None
+        guard = self._guards(phases[0]) if shop.guarded else Pass("guard")
+        tables.pairs, tables.flag = self._pairs, 0 if self._flag is None else self._flag.address
+        self._guard, *launches = self._seal([guard, *passes])
+        self._order = _ordered(
+            launches, norms, rows.norm_is_of_sums(shop) if tables.items else None
+        )
 
     def _part(self, item: Item, variant: Any) -> tuple[Part, np.dtype[Any]]:
         """Return what an item's rows ask of a kernel, and the dtype of its numbers."""
@@ -96,7 +77,7 @@ class DevicePlan:
         dtype = arrays["variable"].dtype
         return Part(variant, dtype.name, slots.dtype.name), dtype
 
-    def _add_rows(self, step: _Pass, item: Item, variant: Any, sums: int = 0) -> None:
+    def _add_rows(self, step: Pass, item: Item, variant: Any, sums: int = 0) -> None:
         """Append the rows of an item, a chunk each."""
         (part, dtype), size = self._part(item, variant), item.arrays["variable"].size
         for first in range(0, size, CHUNK):
@@ -112,22 +93,26 @@ class DevicePlan:
             place = step.add(part, dtype, row)
             self._patches[item.index].append((step, place, first * dtype.itemsize))
 
-    def _add_update(self, step: _Pass, item: Item) -> None:
-        """Append the rows that update a variable."""
-        self._add_rows(step, item, item.variant)
+    def _add_update(self, step: Pass, item: Item) -> None:
+        """Append the rows that update a variable, or what is left of a table."""
+        if not item.row_size:
+            self._add_rows(step, item, item.variant)
+        elif item.rest is not None:
+            self._add_rows(step, item, item.rest)
 
-    def _guards(self, items: list[Item]) -> tuple[_Pass, DeviceArray]:
-        """Return the launch that looks for a gradient that is not finite, and where it says so."""
-        guard, flag = _Pass("guard"), zeros(1, np.dtype(np.float64), self.place)
+    def _guards(self, items: list[Item]) -> Pass:
+        """Return the launch that looks for a gradient that is not finite, and says so in a flag."""
+        guard, flag = Pass("guard"), zeros(1, np.dtype(np.float64), self.place)
+        self._flag = flag
         for item in items:
-            if item.variant.update or item.variant.accumulate:
+            if (item.variant.update or item.variant.accumulate) and not item.row_size:
                 first = len(guard.rows)
                 self._add_rows(guard, item, self.shop.target(item.index))
                 for row in guard.rows[first:]:
                     row[Column.VARIABLE] = flag.address
-        return guard, flag
+        return guard
 
-    def _norms(self, items: list[Item]) -> list[_Pass]:
+    def _norms(self, items: list[Item]) -> list[Pass]:
         """Return the launches that take norms and turn them into factors."""
         kind = self.shop.norm_kind
         if kind is None or not items:
@@ -137,12 +122,15 @@ class DevicePlan:
             groups.setdefault(item.arrays["variable"].dtype, []).append(item)
         if kind == EACH:
             items = [item for members in groups.values() for item in members]
-        counts = [_chunks(item.arrays["variable"].size) for item in items]
+        counts = [1 if k.row_size else chunks(k.arrays["variable"].size) for k in items]
         starts = np.cumsum([0, *counts]).astype(np.uint64)
         sums = zeros(max(int(starts[-1]), 1), np.dtype(np.float64), self.place)
         self._kept.append(sums)
-        squares, clips = _Pass("squares"), _Pass("clips", kind)
+        squares, clips = Pass("squares"), Pass("clips", kind)
         for item, start in zip(items, starts.tolist(), strict=False):
+            if item.row_size:
+                self._tables.sums[item.index] = sums.address + 8 * start
+                continue
             before = self.shop.before_norm(item.index)
             self._add_rows(squares, item, before, sums.address + 8 * start)
         place = 0
@@ -152,7 +140,7 @@ class DevicePlan:
             place += len(members)
         return [squares, clips]
 
-    def _add_clips(self, clips: _Pass, members: list[Item], span: Words, sums: DeviceArray) -> None:
+    def _add_clips(self, clips: Pass, members: list[Item], span: Words, sums: DeviceArray) -> None:
         """Append the row that turns sums into the factors of one dtype's variables."""
         shop, each = self.shop, self.shop.norm_kind == EACH
         part, dtype = self._part(members[0], shop.target(members[0].index))
@@ -169,41 +157,44 @@ class DevicePlan:
         row[Column.VELOCITY] = pairs.address
         clips.add(part, dtype, row)
 
-    def _seal(self, passes: list[_Pass]) -> None:
-        """Write the table, load the kernels, prepare the launches."""
-        shapes = [one.sealed() for one in passes]
-        self.rows = np.array([r for p in passes for r in p.rows] or [[0] * COLUMNS], np.uint64)
-        machine, ordinal = self.place.machine, self.place.ordinal
-        table = zeros(self.rows.size, np.dtype(np.float64), self.place)
-        self._table, self._staging = table, machine.staging(self.rows.nbytes)
+    def _seal(self, passes: list[Pass]) -> list[Launch | None]:
+        """Write the table, load the kernels, prepare the launches: None for one without rows."""
+        table = [row for one in passes for row in one.rows] or [[0] * COLUMNS]
+        machine, width = self.place.machine, 8 * COLUMNS
+        self._table = zeros(len(table) * COLUMNS, np.dtype(np.float64), self.place)
+        self._staging = machine.staging(len(table) * width)
         first = dict(zip(passes, np.cumsum([0] + [len(p.rows) for p in passes]), strict=False))
         self._places = [
             (np.array([first[p] + k for p, k, _ in patches], np.int64),
              np.array([offset for _, _, offset in patches], np.uint64))
             for patches in self._patches
         ]  # fmt: skip
-        self._launches = []
-        for one, (shape, dtypes) in zip(passes, shapes, strict=True):
-            kernel = target.loaded(ordinal, kernels.kernel(shape), shape.dtypes)
-            numbers = [self.shop.numbers[dtype].array for dtype in dtypes]
-            address = table.address + int(first[one]) * self.rows.strides[0]
-            arguments = target.Arguments(address, len(one.rows), numbers)
-            grid = kernels.blocks(one.kind, len(one.rows))
-            self._launches.append((kernel, grid, arguments))
-        self._stale = True
+        address, numbers = self._table.address, self.shop.numbers
+        launches = [
+            Launch(one, address + int(first[one]) * width, self.place, numbers)
+            if one.rows
+            else None
+            for one in passes
+        ]
+        self.rows, self._stale = np.array(table, np.uint64), True
+        return launches
 
-    def _finite(self, launch: Any, flag: DeviceArray) -> bool:
+    def _finite(self, flag: DeviceArray) -> bool:
         """Tell whether all gradients are finite: looked at on the device, waited for here."""
-        machine, stream = self.place.machine, self.place.stream
-        kernel, grid, arguments = launch
         flag.place = self.place
-        machine.clear(flag.address, flag.nbytes, stream)
-        machine.launch(kernel, grid, arguments.pointers, stream)
+        self.place.machine.clear(flag.address, flag.nbytes, self.place.stream)
+        if self._guard is not None:
+            self._guard.start(self.place)
+        self._tables.start("guard")
         return not np.asarray(flag).any()
 
     def put(self, index: int, gradient: Any) -> None:
         """Set the gradient of a variable."""
-        self._seen[index] = None  # first: an interrupt below must not leave a row half changed
+        self._seen[index] = _UNSEEN  # first: an interrupt below must not leave a row half changed
+        if isinstance(gradient, Scattered):
+            gradient = self._tables.put(index, gradient)
+            if gradient is None or gradient is self._gradients[index]:
+                return
         places, offsets = self._places[index]
         self.rows[places, Column.GRADIENT] = np.uint64(gradient.address) + offsets
         self._gradients[index], self._watched, self._stale = gradient, None, True
@@ -222,17 +213,37 @@ class DevicePlan:
 
     def run(self) -> None:
         """Carry out the step, in the order of the place's stream, without waiting for it."""
-        machine, stream = self.place.machine, self.place.stream
+        machine, tables = self.place.machine, self._tables
+        some = bool(tables.given)
+        if some:
+            tables.begin()
         if self._stale:
-            machine.upload(self._table.address, self._staging, self.rows, stream)
+            machine.upload(self._table.address, self._staging, self.rows, self.place.stream)
             self._stale = False
         self.counter[Count.ENDED] += np.uint64(1)
-        if self._guard is not None and not self._finite(*self._guard):
+        if some and not tables.items:
+            for name in ("clear", "gather", "scatter"):
+                tables.start(name)
+        if self._flag is not None and not self._finite(self._flag):
             self.counter[Count.STOP] = 1
             return
-        for kernel, grid, arguments in self._launches:
-            machine.launch(kernel, grid, arguments.pointers, stream)
+        for launch in self._order:
+            if isinstance(launch, str):
+                tables.start(launch)
+            else:
+                launch.start(self.place)
         self.counter[Count.CALLS] += self.counter[Count.ADDED]
+
+
+def _ordered(launches: list[Launch | None], norms: int, of_sums: bool | None) -> list[Launch | str]:
+    """Return what a step launches in order; names stand for what gradients of rows need."""
+    found: list[Launch | str | None] = [*launches[: norms + 1]]
+    if of_sums is not None:
+        found[norms:norms] = [] if of_sums else ["gather"]
+        if norms:
+            found[1:1] = ["squares", "totals"]
+        found = ["gather"] * of_sums + found + ["touched", "scatter"]
+    return [one for one in [*found, *launches[norms + 1 :]] if one is not None]
 
 
 def _watches(arrays: list[Any]) -> list["_Watch"]:

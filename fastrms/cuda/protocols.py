@@ -16,9 +16,11 @@ from fastrms.errors import ArgumentError
 
 _CUDA, _MANAGED = 2, 13  # kDLCUDA and kDLCUDAManaged
 _FLOAT, _BRAIN = 2, 4  # kDLFloat and kDLBfloat
+_WHOLE = {0: "i", 1: "u"}  # kDLInt and kDLUInt
+_INDICES = tuple(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))
 
 
-class _Tensor(ctypes.Structure):
+class Tensor(ctypes.Structure):
     """DLTensor."""
 
     _fields_ = (
@@ -35,7 +37,7 @@ class _Tensor(ctypes.Structure):
     )
 
 
-class _Versioned(ctypes.Structure):
+class Versioned(ctypes.Structure):
     """DLManagedTensorVersioned."""
 
     _fields_ = (
@@ -44,7 +46,7 @@ class _Versioned(ctypes.Structure):
         ("context", ctypes.c_void_p),
         ("deleter", ctypes.c_void_p),
         ("flags", ctypes.c_uint64),
-        ("tensor", _Tensor),
+        ("tensor", Tensor),
     )
 
 
@@ -72,6 +74,11 @@ def brain_dtype() -> np.dtype[Any]:
     return dtype
 
 
+def number_of(dtype: np.dtype[Any]) -> int:
+    """Return DLPack's number of a dtype's kind."""
+    return _BRAIN if dtype.name == "bfloat16" else _FLOAT
+
+
 def packed(shape: tuple[int, ...], itemsize: int, order: str = "C") -> tuple[int, ...]:
     """Return the strides of a contiguous array."""
     strides = [itemsize]
@@ -81,16 +88,15 @@ def packed(shape: tuple[int, ...], itemsize: int, order: str = "C") -> tuple[int
     return tuple(found[::-1] if order == "C" else found)
 
 
-def _by_interface(found: dict[str, Any]) -> Facts:
+def _by_interface(found: dict[str, Any], kinds: str) -> Facts:
     """Read a `__cuda_array_interface__`."""
     if found.get("mask") is not None:
         raise TypeError("it is masked, which a step cannot heed")
     kind = found["typestr"]
-    if not _is_known(kind):
-        raise TypeError(
-            f"its dtype is {kind!r}; valid: native float16, float32 or float64, or bfloat16 by "
-            "DLPack"
-        )
+    if not _is_known(kind, kinds):
+        numbers = "native float16, float32 or float64, or bfloat16 by DLPack"
+        valid = numbers if kinds == "f" else "whole numbers"
+        raise TypeError(f"its dtype is {kind!r}; valid: {valid}")
     dtype, shape = np.dtype(kind), tuple(int(n) for n in found["shape"])
     strides = found.get("strides") or packed(shape, dtype.itemsize)
     address, read_only = found["data"]
@@ -109,7 +115,7 @@ def _capsule(value: Any, stream: int | None) -> Any:
         return value.__dlpack__(**wanted)
 
 
-def _by_dlpack(value: Any, stream: int | None) -> Facts:
+def _by_dlpack(value: Any, stream: int | None, kinds: str = "f") -> Facts:
     """Read a DLPack capsule; the memory stays the producer's, which the caller keeps alive."""
     capsule = _capsule(value, stream)
     api = ctypes.pythonapi
@@ -122,14 +128,14 @@ def _by_dlpack(value: Any, stream: int | None) -> Facts:
     name = api.PyCapsule_GetName(capsule)
     address, writeable = api.PyCapsule_GetPointer(capsule, name), True
     if name == b"dltensor_versioned":
-        versioned = _Versioned.from_address(address)
+        versioned = Versioned.from_address(address)
         tensor, writeable = versioned.tensor, not versioned.flags & 1
     else:
-        tensor = _Tensor.from_address(address)
+        tensor = Tensor.from_address(address)
     if tensor.device not in (_CUDA, _MANAGED):
         raise TypeError(f"it lies on a device of DLPack's type {tensor.device}; valid: 2, CUDA")
     shape = tuple(tensor.shape[k] for k in range(tensor.ndim))
-    dtype = _dtype(tensor.code, tensor.bits, tensor.lanes)
+    dtype = _dtype(tensor.code, tensor.bits, tensor.lanes, kinds)
     strides = packed(shape, dtype.itemsize)
     if tensor.strides:
         strides = tuple(tensor.strides[k] * dtype.itemsize for k in range(tensor.ndim))
@@ -137,8 +143,10 @@ def _by_dlpack(value: Any, stream: int | None) -> Facts:
     return Facts(place, shape, strides, dtype, writeable, None)
 
 
-def _dtype(code: int, bits: int, lanes: int) -> np.dtype[Any]:
+def _dtype(code: int, bits: int, lanes: int, kinds: str) -> np.dtype[Any]:
     """Return the dtype that DLPack's numbers stand for."""
+    if kinds != "f" and code in _WHOLE and bits in (8, 16, 32, 64) and lanes == 1:
+        return np.dtype(f"{_WHOLE[code]}{bits // 8}")
     if (code, bits, lanes) == (_BRAIN, 16, 1):
         return brain_dtype()
     if code == _FLOAT and bits in (16, 32, 64) and lanes == 1:
@@ -162,9 +170,10 @@ def lies_on_device(value: Any) -> bool:
     return hasattr(type(value), "__cuda_array_interface__")
 
 
-def _is_known(kind: str) -> bool:
-    """Tell whether a type string is one that a step can take."""
-    return kind[:1] in "<|=" and kind[1:] in ("f2", "f4", "f8")
+def _is_known(kind: str, kinds: str) -> bool:
+    """Tell whether a type string is one that a step can take: numbers, or indices."""
+    valid = ("f2", "f4", "f8") if kinds == "f" else _INDICES
+    return kind[:1] in "<|=" and kind[1:] in valid
 
 
 def _interface(value: Any) -> dict[str, Any] | None:
@@ -176,15 +185,16 @@ def _interface(value: Any) -> dict[str, Any] | None:
     return found
 
 
-def facts_of_owner(value: Any, stream: int | None = None) -> Facts:
+def facts_of_owner(value: Any, stream: int | None = None, kinds: str = "f") -> Facts:
     """Read where an object lies; a `TypeError` says why that is not possible."""
     detach = getattr(value, "detach", None)  # PyTorch lends no memory of what it differentiates
     bare = detach() if callable(detach) else value
     try:
         found = _interface(bare)
-        if found is not None and (_is_known(found["typestr"]) or not hasattr(bare, "__dlpack__")):
-            return _checked(_by_interface(found))
-        return _checked(_by_dlpack(bare, stream))
+        known = found is not None and _is_known(found["typestr"], kinds)
+        if found is not None and (known or not hasattr(bare, "__dlpack__")):
+            return _checked(_by_interface(found, kinds))
+        return _checked(_by_dlpack(bare, stream, kinds))
     except (AttributeError, KeyError, BufferError, RuntimeError, ValueError) as error:
         raise TypeError(f"its memory cannot be read: {error}") from error
 

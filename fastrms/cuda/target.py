@@ -131,7 +131,10 @@ def supported(capability: tuple[int, int]) -> tuple[int, int]:
 
 def machine_code(text: str, capability: tuple[int, int]) -> bytes:
     """Assemble PTX with the linker of the compiler's own version (nvJitLink)."""
-    from cuda.core import Linker, LinkerOptions, ObjectCode
+    try:
+        from cuda.core import Linker, LinkerOptions, ObjectCode
+    except ImportError:  # before 0.5 these were experimental
+        from cuda.core.experimental import Linker, LinkerOptions, ObjectCode
 
     options = LinkerOptions(arch=f"sm_{capability[0]}{capability[1]}")
     code = Linker(ObjectCode.from_ptx(text.encode()), options=options).link("cubin").code

@@ -18,6 +18,13 @@ def obstacle(device: str) -> str:
         return cuda.reason()
     if "cupy" not in sys.modules and find_spec("cupy") is None:
         return "CuPy is not installed; install with: pip install cupy-cuda13x (or cupy-cuda12x)"
+    try:
+        import cupy
+
+        (cupy.asarray([1.0]) + 1).get()
+    except Exception as error:
+        # Without its CUDA libraries or with another driver it raises what their loaders do.
+        return f"the installed CuPy does not work here: {error}".strip().replace("\n", " ")
     return ""
 
 

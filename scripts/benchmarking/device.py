@@ -6,6 +6,8 @@ taken by events on the device, host time beside it by a clock.
 
 from __future__ import annotations
 
+import functools
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -16,7 +18,7 @@ import numpy as np
 import fastrms
 from benchmarking.device_peers import PEERS
 from benchmarking.works import sizes_of
-from fastrms.cuda import arrays, target
+from fastrms.cuda import memory, target
 from fastrms.info import report as info
 
 MOMENTUM = {"momentum": 0.9, "centered": True}
@@ -39,6 +41,8 @@ WORKS = (
     Work("256M", {"use_ema": True}),
     Work("256M", {}, "float16", 0.90),
     Work("256M", {}, "bfloat16", 0.90),
+    Work("256M", {"slot_dtype": "float32"}, "float16", 0.90),
+    Work("256M", {"slot_dtype": "float32"}, "bfloat16", 0.90),
 )
 
 
@@ -102,9 +106,9 @@ class Ours:
     """One of our optimizers with its arrays."""
 
     def __init__(self, sizes: list[int], options: dict[str, Any], dtype: str) -> None:
-        kind, place = dtype_of(dtype), arrays.Place(0)
-        self.live = [arrays.zeros(n, kind, place) for n in sizes]
-        self.changes = [arrays.zeros(n, kind, place) for n in sizes]
+        kind, place = dtype_of(dtype), memory.Place(0)
+        self.live = [memory.zeros(n, kind, place) for n in sizes]
+        self.changes = [memory.zeros(n, kind, place) for n in sizes]
         pattern = np.random.default_rng(0).standard_normal(1 << 16).astype(np.float32)
         for array in self.changes:
             array[...] = np.resize(pattern, array.size).astype(kind)
@@ -118,16 +122,16 @@ class Ours:
     @property
     def moved(self) -> int:
         """Bytes that a step must read and write; norms read the gradients once more."""
-        slots = len(self.optimizer._core.stepper.shop.slot_names())
-        clips = any(k in self.optimizer.settings.__dict__ and getattr(self.optimizer.settings, k)
-                    for k in ("clipnorm", "global_clipnorm"))  # fmt: skip
-        return sum(a.nbytes for a in self.live) * (3 + 2 * slots + clips)
+        slots = sum(a.nbytes for a in self.optimizer._core.stepper.state.slots.values())
+        settings = vars(self.optimizer.settings)
+        clips = any(settings.get(name) for name in ("clipnorm", "global_clipnorm"))
+        return sum(a.nbytes for a in self.live) * (3 + clips) + 2 * slots
 
 
 def copier(nbytes: int) -> Callable[[], None]:
     """Return the yardstick: a copy of so many bytes within the device's memory."""
-    kind, place = np.dtype(np.float32), arrays.Place(0)
-    source, copy = (arrays.zeros(max(nbytes // 4, 1), kind, place) for _ in range(2))
+    kind, place = np.dtype(np.float32), memory.Place(0)
+    source, copy = (memory.zeros(max(nbytes // 4, 1), kind, place) for _ in range(2))
 
     def run() -> None:
         copy[...] = source
@@ -209,34 +213,46 @@ def start() -> str:
     return f"first step: {first:.2f} s with compiling, {rest:.3f} s without (bar 1 s in all)"
 
 
-def against(name: str, quick: bool, rounds: int) -> list[str]:
-    """Measure peers; one that is not installed is named."""
-    sizes, lines = tensors(name, quick), []
-    for peer, (bars, make) in PEERS.items():
-        try:
-            theirs = make(sizes)
-        except Exception as error:  # a peer may fail in any way; the row says how
-            lines.append(f"{name} against {peer}: not measured, {type(error).__name__}: {error}")
-            continue
-        ours = Ours(sizes, {}, "float32")
-        found = rounds_of({"theirs": [theirs], "ours": [ours.step]}, rounds)
-        ratio, bar = found["theirs"][0] / found["ours"][0], bars[len(sizes) > 1]
-        verdict = "" if bar is None else f" (bar {bar}) {'ok' if ratio >= bar else 'MISSED'}"
-        lines.append(f"{name} against {peer}: {ratio:.2f} x as fast{verdict}")
-    return lines
+def against(name: str, peer: str, quick: bool, rounds: int) -> str:
+    """Measure a peer; one that is not installed is named."""
+    sizes, (bars, make) = tensors(name, quick), PEERS[peer]
+    try:
+        theirs = make(sizes)
+    except Exception as error:  # a peer may fail in any way; the row says how
+        return f"{name} against {peer}: not measured, {type(error).__name__}: {error}"
+    ours = Ours(sizes, {}, "float32")
+    found = rounds_of({"theirs": [theirs], "ours": [ours.step]}, rounds)
+    ratio, bar = found["theirs"][0] / found["ours"][0], bars[len(sizes) > 1]
+    verdict = "" if bar is None else f" (bar {bar}) {'ok' if ratio >= bar else 'MISSED'}"
+    return f"{name} against {peer}: {ratio:.2f} x as fast{verdict}"
+
+
+def rows(quick: bool, rounds: int) -> list[Callable[[], str]]:
+    """Return everything that is measured: ours, then the peers, those slow to compile last."""
+    found: list[Callable[[], str]] = [start]
+    found += [functools.partial(bandwidth, work, quick, rounds) for work in WORKS]
+    for name in (MANY, CONVOLUTIONS):
+        found += [functools.partial(many, name, o, quick, rounds) for o in ({}, GLOBAL)]
+    found.append(functools.partial(norms, quick, rounds))
+    slow = ("torch.compile",)
+    for peer in sorted(PEERS, key=lambda peer: peer in slow):
+        found += [functools.partial(against, n, peer, quick, rounds) for n in ("256M", MANY)]
+    return found
 
 
 def run(quick: bool, rounds: int) -> int:
-    """Measure everything and print it; return 1 if a bar is missed."""
-    rounds, lines = (2 if quick else rounds), [start()]
-    lines += [bandwidth(work, quick, rounds) for work in WORKS]
-    for name in (MANY, CONVOLUTIONS):
-        lines += [many(name, options, quick, rounds) for options in ({}, GLOBAL)]
-    lines.append(norms(quick, rounds))
-    for name in ("256M", MANY):
-        lines += against(name, quick, rounds)
+    """Measure everything, printing as it goes; return 1 if a bar is missed or a row fails."""
     print(info())
     if quick:
         print("QUICK: small arrays, the numbers mean nothing")
-    print("\n".join(lines))
-    return int(not quick and any(line.endswith("MISSED") for line in lines))
+    broken = False
+    for row in rows(quick, 2 if quick else rounds):
+        begin = time.perf_counter()
+        try:
+            line = row()
+        except Exception as error:  # the rows that follow are to be measured too
+            line, broken = f"{row}: {type(error).__name__}: {error} FAILED", True
+        broken |= not quick and line.endswith("MISSED")
+        print(f"{line}  [{time.perf_counter() - begin:.0f} s]", flush=True)
+        gc.collect()  # gigabytes are held in cycles
+    return int(broken)

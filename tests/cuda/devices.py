@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from fastrms.cuda import arrays
-from fastrms.cuda.protocols import _Tensor, _Versioned
+from fastrms.cuda import memory
+from fastrms.cuda.protocols import Tensor, Versioned
 
 
-def on_device(values: Any) -> arrays.DeviceArray:
+def on_device(values: Any) -> memory.DeviceArray:
     """Copy an array to the device."""
-    place = arrays.Place(0)
-    array = arrays.zeros(values.size, values.dtype, place)
+    place = memory.Place(0)
+    array = memory.zeros(values.size, values.dtype, place)
     fortran = values.flags.f_contiguous and not values.flags.c_contiguous
-    result = array.reshape(values.shape, "F" if fortran else "C")
+    result = array.reshape(values.shape, order="F" if fortran else "C")
     result[...] = values
     return result
 
@@ -69,7 +69,7 @@ class Lender:
         steps = [s // kept.itemsize for s in self.changes.get("strides", kept.strides)]
         code = {"bfloat16": 4}.get(kept.dtype.name, 2)
         self.shape, self.steps = lengths(*kept.shape), lengths(*steps)
-        tensor = _Tensor(
+        tensor = Tensor(
             self.changes.get("address", kept.address),
             self.changes.get("device", 2),
             0,
@@ -88,5 +88,5 @@ class Lender:
             self.tensor: Any = tensor
             return api.PyCapsule_New(ctypes.addressof(tensor), b"dltensor", None)
         flags = int(self.changes.get("read_only", False))
-        self.tensor = _Versioned(1, 0, None, None, flags, tensor)
+        self.tensor = Versioned(1, 0, None, None, flags, tensor)
         return api.PyCapsule_New(ctypes.addressof(self.tensor), b"dltensor_versioned", None)
