@@ -14,13 +14,15 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy"}
 INNER: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
+# This file too: Numba's key of a cached function does not hold the options it is compiled with.
+STAMPED: tuple[str, ...] = ("rule", "layout", "compiling", "instructions", "elements", "emitting")
+STAMPED += ("program", "inspection", "kernels", "tables")
+
+
 @functools.cache
 def stamp() -> str:
     """Digest the sources that end up in machine code, to be closed over by what is compiled."""
-    folder = Path(__file__).parent
-    names = ["rule", "layout", "instructions", "elements", "emitting", "kernels", "tables"]
-    names += ["program", "inspection"]
-    sources = ((folder / f"{name}.py").read_bytes() for name in names)
+    sources = (Path(__file__).with_name(f"{name}.py").read_bytes() for name in STAMPED)
     return hashlib.sha256(b"".join(sources)).hexdigest()
 
 

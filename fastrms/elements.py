@@ -40,6 +40,11 @@ def rounded_to_half(builder: Any, number: Any) -> Any:
     return builder.fpext(builder.fptrunc(number, ir.HalfType()), number.type)
 
 
+def least(builder: Any, value: Any, bound: Any) -> Any:
+    """Emit the minimum; a NaN in `value` stays."""
+    return builder.select(builder.fcmp_ordered("<", bound, value), bound, value)
+
+
 @intrinsic
 def fit(typingctx, value, variant):  # type: ignore[no-untyped-def]
     """Round one result to float16, or flush it if subnormal, where the variant says so."""
@@ -57,7 +62,7 @@ def smaller(typingctx, value, bound):  # type: ignore[no-untyped-def]
     """Return the minimum; a NaN in `value` stays."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return builder.select(builder.fcmp_ordered("<", args[1], args[0]), args[1], args[0])
+        return least(builder, *args)
 
     return value(value, bound), codegen
 

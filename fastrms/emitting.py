@@ -11,7 +11,7 @@ from typing import Any
 from numba import types
 from numba.extending import intrinsic
 
-from fastrms.elements import flushed, rounded_to_half
+from fastrms.elements import flushed, least, rounded_to_half
 from fastrms.rule import Hyper, Slots, Variant, make_rule
 
 
@@ -56,8 +56,7 @@ def _fit(number: Number, variant: Variant) -> Number:
 
 def _smaller(number: Number, bound: Number) -> Number:
     """Emit the minimum; a NaN in `number` stays."""
-    builder, a, b = number.builder, number.value, bound.value
-    return Number(builder, builder.select(builder.fcmp_ordered("<", b, a), b, a))
+    return Number(number.builder, least(number.builder, number.value, bound.value))
 
 
 _rule = make_rule(_sqrt, _fit, _smaller, lambda function: function)

@@ -1,5 +1,7 @@
-"""The RMSprop rule, written once: NumPy evaluates it, Numba compiles it for CPU and CUDA.
+"""The RMSprop rule, written once for NumPy, the CPU's kernels, CUDA and users' compiled code.
 
+NumPy evaluates it as the reference; the CPU's kernels come of evaluating it on numbers that emit
+instructions (`emitting`); Numba compiles it for CUDA, for users and for how norms become factors.
 `velocity` is Keras 3's word for the running mean of the squared gradient. `fit` rounds a result to
 what the target stores after each operation: float16, bfloat16, or zero for a subnormal number.
 """
@@ -223,7 +225,7 @@ def make_average(fit: Function) -> Function:
 
 
 class Rule(NamedTuple):
-    """The arithmetic of a step, compiled for one target."""
+    """The arithmetic of a step over the operations of one target."""
 
     condition: Function
     advance: Function
@@ -233,7 +235,7 @@ class Rule(NamedTuple):
 
 
 def make_rule(sqrt: Function, fit: Function, smaller: Function, compiled: Function) -> Rule:
-    """Build the rule over a target's square root, rounding, minimum and compiler."""
+    """Build the rule over a target's square root, rounding, minimum and compiler, if it has one."""
     mean = compiled(make_mean(fit))
     step = compiled(make_step(sqrt, fit))
     advance = compiled(make_advance(fit, mean, step))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import fastrms
-from fastrms import emitting
+from fastrms import compiling, emitting
 from fastrms.rule import Variant
 
 EVERYTHING = "momentum=0.9, centered=True, weight_decay=0.01, clipvalue=0.5, use_ema=True"
@@ -45,6 +46,31 @@ def test_a_first_step_lets_numba_type_two_small_functions(tmp_path: Path, option
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert sorted(json.loads(done.stdout)) == ["drive", "look"]  # the loop is a C function
+
+
+MODULES = {path.stem for path in Path(fastrms.__file__).parent.glob("*.py")}
+
+
+def imported(module: str) -> set[str]:
+    """Return the modules of ours that a module imports."""
+    tree = ast.parse((Path(fastrms.__file__).parent / f"{module}.py").read_text())
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module != "fastrms":
+            found |= {node.module.removeprefix("fastrms.")} & MODULES
+        elif isinstance(node, ast.ImportFrom) and node.module == "fastrms":
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+def test_all_sources_behind_machine_code_are_in_the_stamp_of_the_disk_cache() -> None:
+    reached, waiting = set(), {"tables", "inspection"}  # these and `kernels` are what plans use
+    while waiting:
+        module = waiting.pop()
+        reached.add(module)
+        waiting |= imported(module) - reached
+    assert {"rule", "kernels", "compiling"} <= reached
+    assert reached == set(compiling.STAMPED)
 
 
 @pytest.mark.parametrize("name", Variant._fields)
