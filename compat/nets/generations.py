@@ -31,7 +31,8 @@ KERAS_1_ORDER: Mapping[str, tuple[str, ...]] = {"Dense": tuple(_DENSE_1.split())
 class Generation(NamedTuple):
     """What differs between the nets of two generations.
 
-    `order` gives the places of arguments where they are not Keras 2's. `truncation` divides the
+    `version` is the one that files written here name. `order` gives the places of arguments where
+    they are not Keras 2's. `truncation` divides the
     deviation of truncated normals; `plain_normals` draws the scaled normals untruncated, with the
     seeds of variables. `layer_draws` are numbers that a layer draws from NumPy when it is called,
     for a name. `seeds_advance`: an initialiser with a seed adds 1 to it at each use.
@@ -46,6 +47,7 @@ class Generation(NamedTuple):
     """
 
     name: str
+    version: str
     order: Mapping[str, tuple[str, ...]] = {}
     truncation: float = 1.0
     plain_normals: bool = False
@@ -66,16 +68,18 @@ class Generation(NamedTuple):
 DEVIATION_WITHIN_TWO = 0.87962566103423978
 KERAS_1 = Generation(
     "keras1",
+    "1.2.2",
     KERAS_1_ORDER,
     plain_normals=True,
     constraints_apart=True,
     weight_names=("_W", "_b"),
     flat_categories=True,
 )
-KERAS_20 = Generation("keras20", flat_categories=True)
-KERAS_22 = Generation("keras22", truncation=DEVIATION_WITHIN_TWO)
+KERAS_20 = Generation("keras20", "2.0.8", flat_categories=True)
+KERAS_22 = Generation("keras22", "2.2.4", truncation=DEVIATION_WITHIN_TWO)
 KERAS_23 = Generation(
     "keras23",
+    "2.3.1",
     truncation=DEVIATION_WITHIN_TWO,
     seeds_advance=True,
     layer_draws={"Flatten": 10_000},
@@ -83,5 +87,7 @@ KERAS_23 = Generation(
 )
 # These two share Keras 2's names. Their initialisers, tensorflow 1.3.0 ops/init_ops.py and 1.13.2
 # keras/initializers.py, do not look at NumPy's generator; with a seed they draw as Keras 2's do.
-TF_CONTRIB = KERAS_20._replace(name="tf_contrib", bounds=(0.0, 1.0), deviation=1.0)
-TF_KERAS_V1 = KERAS_22._replace(name="tf_keras_v1", order_renewed=True)
+TF_CONTRIB = KERAS_20._replace(
+    name="tf_contrib", version="2.0.6-tf", bounds=(0.0, 1.0), deviation=1.0
+)
+TF_KERAS_V1 = KERAS_22._replace(name="tf_keras_v1", version="2.2.4-tf", order_renewed=True)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..engine.expressions import Expression
+from .files import Files
 from .layer import Layer, alone, listed
 from .layers import input_of
 from .naming import GRADIENTS, named
@@ -21,12 +22,12 @@ def _origin(x: Any) -> tuple[Layer, list[Any], list[Any]]:
 
 
 # What models of old Keras had and these do not, with what does it here.
-_STATE = "model.get_weights() and set_weights(arrays), with np.savez, keep a model"
+_STATE = "model.save_weights(path) and load_weights(path) keep a model's weights"
 _STATE += "; fastrms.save(path, optimizer) and fastrms.load(path) keep RMSprop's state in old files"
 _LOOPS = "take the batches in a loop of your own and give each to train_on_batch, test_on_batch or"
 _LOOPS += " predict_on_batch"
 _ABSENT = {
-    **dict.fromkeys(("save", "save_weights", "load_weights", "to_json", "to_yaml"), _STATE),
+    **dict.fromkeys(("save", "to_json", "to_yaml"), _STATE),
     **dict.fromkeys(("get_config", "from_config"), "build the model by its code; " + _STATE),
     **dict.fromkeys(("fit_generator", "evaluate_generator", "predict_generator"), _LOOPS),
     "predict_proba": "predict(x) gives the same numbers",
@@ -35,7 +36,7 @@ _ABSENT = {
 }
 
 
-class Net(Layer, Training):
+class Net(Layer, Training, Files):
     """What Model and Sequential share: layers between inputs and outputs."""
 
     def __getattr__(self, name: str) -> Any:

@@ -44,12 +44,10 @@ def test_a_wrong_validation_split_is_told(value):
 @pytest.mark.parametrize(
     ("name", "instead"),
     [
-        ("save", "get_weights"),
-        ("save_weights", "set_weights"),
-        ("load_weights", "set_weights"),
+        ("save", "save_weights"),
         ("fit_generator", "train_on_batch"),
         ("predict_proba", r"predict\(x\)"),
-        ("to_json", "get_weights"),
+        ("to_json", "save_weights"),
     ],
 )
 def test_what_a_model_lacks_is_named_with_what_does_it(name, instead):
