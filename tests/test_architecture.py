@@ -32,6 +32,7 @@ FLOORS = (
         (
             *("cuda", "cuda.elements", "cuda.simulated", "cuda.driver", "cuda.target"),
             *("cuda.parts", "cuda.kernels", "cuda.protocols", "cuda.arrays", "cuda.memory"),
+            "cuda.columns",
             "cuda.lending",
             "cuda.slices",
             "cuda.tables",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms import rows
+from fastrms.cuda.elements import computed
 from fastrms.cuda.kernels import COLUMNS
 from fastrms.cuda.memory import DeviceArray, zeros
 from fastrms.cuda.parts import Part
@@ -144,7 +145,7 @@ class DevicePlan:
         """Append the row that turns sums into the factors of one dtype's variables."""
         shop, each = self.shop, self.shop.norm_kind == EACH
         part, dtype = self._part(members[0], shop.target(members[0].index))
-        wide = np.dtype(part.computed)
+        wide = np.dtype(computed(part))
         pairs = zeros(2 * len(members), wide, self.place)
         table = zeros(span.size, np.dtype(np.float64), self.place)
         self.place.machine.write(table.address, np.ascontiguousarray(span), self.place.stream)

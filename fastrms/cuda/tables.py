@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastrms.cuda.elements import SIZES
+from fastrms.cuda.columns import CLIP, FIRST, LENGTH, TABLE, VARIABLE, VELOCITY
+from fastrms.cuda.elements import SIZES, computed
 from fastrms.cuda.target import THREADS, fit, inline, memory, rule, word
-from fastrms.program import Column
 from fastrms.rule import Function, Variant
 
 
@@ -28,23 +28,7 @@ class Slate(IntEnum):
 
 
 _THREADS, _ONE, _ZERO = np.uint64(THREADS), np.uint64(1), np.uint64(0)
-_LENGTH, _FIRST, _TABLE, _CLIP, _VARIABLE, _VELOCITY = (
-    np.uint64(column)
-    for column in (
-        Column.LENGTH,
-        Column.FIRST,
-        Column.TABLE,
-        Column.CLIP,
-        Column.VARIABLE,
-        Column.VELOCITY,
-    )
-)
 _WIDTH, _INDICES, _STARTS, _ORDER, _VALUES, _SUMS, _SQUARES = (np.uint64(n) for n in Slate)
-
-
-def _computed(dtype: str) -> str:
-    """Return the dtype in which the numbers of a step are passed."""
-    return "float64" if dtype == "float64" else "float32"
 
 
 class Sums(NamedTuple):
@@ -55,11 +39,6 @@ class Sums(NamedTuple):
     squares: bool
     dtype: str
 
-    @property
-    def computed(self) -> str:
-        """The dtype in which the numbers of a step are passed."""
-        return _computed(self.dtype)
-
 
 class Move(NamedTuple):
     """Rows of a table are taken out, or put back."""
@@ -67,21 +46,11 @@ class Move(NamedTuple):
     back: bool
     dtype: str
 
-    @property
-    def computed(self) -> str:
-        """The dtype in which the numbers of a step are passed."""
-        return _computed(self.dtype)
-
 
 class Total(NamedTuple):
     """The sums of squares of a gradient's chunks become one."""
 
     dtype: str
-
-    @property
-    def computed(self) -> str:
-        """The dtype in which the numbers of a step are passed."""
-        return _computed(self.dtype)
 
 
 def _make_sums(part: Sums) -> Function:
@@ -89,8 +58,8 @@ def _make_sums(part: Sums) -> Function:
     before, after, squares = part.before, part.after, part.squares
     clips, condition, fitted = after.factor or after.divisor, rule.condition, fit
     _, fetch, put = memory(part.dtype, 1)
-    fetch_pair, size = memory(part.computed, 1).fetch, np.uint64(SIZES[part.dtype])
-    pair_size = np.uint64(SIZES[part.computed])
+    fetch_pair, size = memory(computed(part), 1).fetch, np.uint64(SIZES[part.dtype])
+    pair_size = np.uint64(SIZES[computed(part)])
 
     def value_at(place, clip, hyper):  # type: ignore[no-untyped-def]
         value = fetch(place)[0]
@@ -100,8 +69,8 @@ def _make_sums(part: Sums) -> Function:
     value_of = inline(value_at)
 
     def sums(row, first, hyper):  # type: ignore[no-untyped-def]
-        length, begin, slate = word(row, _LENGTH), word(row, _FIRST), word(row, _TABLE)
-        pair, width, starts = word(row, _CLIP), word(slate, _WIDTH), word(slate, _STARTS)
+        length, begin, slate = word(row, LENGTH), word(row, FIRST), word(row, TABLE)
+        pair, width, starts = word(row, CLIP), word(slate, _WIDTH), word(slate, _STARTS)
         order, values = word(slate, _ORDER), word(slate, _VALUES)
         clip = (hyper.one, hyper.one)
         if clips:
@@ -136,9 +105,9 @@ def _make_move(part: Move) -> Function:
     _, fetch, put = memory(part.dtype, 1)
 
     def move(row, first, hyper):  # type: ignore[no-untyped-def]
-        length, begin, slate = word(row, _LENGTH), word(row, _FIRST), word(row, _TABLE)
+        length, begin, slate = word(row, LENGTH), word(row, FIRST), word(row, TABLE)
         width, indices = word(slate, _WIDTH), word(slate, _INDICES)
-        table, apart, i = word(row, _VARIABLE), word(row, _VELOCITY), first
+        table, apart, i = word(row, VARIABLE), word(row, VELOCITY), first
         while i < length:
             place = begin + i
             which = place // width
