@@ -39,6 +39,8 @@ from fastrms.info import report as info  # noqa: E402
 from gpu_twin import Host, ScaledTwin, Scaling, Twin, on_device  # noqa: E402
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("0", "")
+# Dtypes of variables, and of their slots where they are others.
+KINDS = (("float32", ""), ("float64", ""), ("float16", ""), ("float16", "float32"))
 BROKEN: list[str] = []
 UNFINISHED: list[str] = []
 CHOSEN = argparse.Namespace(quick=False, shard=(0, 1), until=float("inf"))
@@ -102,12 +104,11 @@ def goldens(quick: bool) -> None:
 def properties(quick: bool) -> None:
     """Compare dialects, options, dtypes and sizes, strange numbers among the gradients."""
     sizes = (1, 33) if quick else (0, 1, 31, 33, 1025, 16384, 40000, 100_003)
-    dtypes = ("float32", "float64", "float16")
-    cases = [(*pair, dtype) for dtype in dtypes for pair in battery.combinations()]
+    cases = [(*pair, *kind) for kind in KINDS for pair in battery.combinations()]
 
-    def compare(dialect: str, options: str, dtype: str) -> None:
+    def compare(dialect: str, options: str, dtype: str, slots: str) -> None:
         given = {"learning_rate": 0.0625, "epsilon": 1e-4, **battery.OPTIONS[options]}
-        twin = Twin(**given, dialect=dialect)
+        twin = Twin(**given, **({"slot_dtype": slots} if slots else {}), dialect=dialect)
         live = [battery.odd_numbers(size, dtype, k) for k, size in enumerate(sizes)]
         twin.build(live)
         for step in range(2 if quick else 4):
@@ -124,15 +125,16 @@ def tables(quick: bool) -> None:
     shapes = ((5, 3),) if quick else ((400, 3), (5000, 64), (3, 5, 4), (2, 20000), (9,), (4, 0))
     names = ("plain", "momentum_centered", "clipnorm", "clipvalue", "global_clipnorm", "ema")
     cases = [
-        (dialect, options, dtype)
-        for dtype in ("float32", "float64", "float16")
+        (dialect, options, *kind)
+        for kind in KINDS
         for dialect, options in battery.combinations(*names)
         if fastrms.DIALECTS[dialect].sparse is not None
     ]
 
-    def compare(dialect: str, options: str, dtype: str) -> None:
+    def compare(dialect: str, options: str, dtype: str, slots: str) -> None:
         given = {"learning_rate": 0.0625, "epsilon": 1e-4, **battery.OPTIONS[options]}
-        twin, live = Twin(**given, dialect=dialect), [battery.numbers(s, dtype) for s in shapes]
+        twin = Twin(**given, **({"slot_dtype": slots} if slots else {}), dialect=dialect)
+        live = [battery.numbers(s, dtype) for s in shapes]
         twin.build(live)
         for step in range(2 if quick else 4):
             changes = []

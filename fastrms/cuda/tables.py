@@ -38,13 +38,15 @@ class Sums(NamedTuple):
     after: Variant
     squares: bool
     dtype: str
+    summed: str  # the dtype of the sums
 
 
 class Move(NamedTuple):
-    """Rows of a table are taken out, or put back."""
+    """Rows of a table are taken out, perhaps as wider numbers, or put back."""
 
     back: bool
     dtype: str
+    apart: str  # their dtype where they lie together
 
 
 class Total(NamedTuple):
@@ -57,9 +59,9 @@ def _make_sums(part: Sums) -> Function:
     """Write the sums of the values that belong to one row, in the order given."""
     before, after, squares = part.before, part.after, part.squares
     clips, condition, fitted = after.factor or after.divisor, rule.condition, fit
-    _, fetch, put = memory(part.dtype, 1)
+    fetch, put = memory(part.dtype, 1).fetch, memory(part.summed, 1).put
     fetch_pair, size = memory(computed(part), 1).fetch, np.uint64(SIZES[part.dtype])
-    pair_size = np.uint64(SIZES[computed(part)])
+    pair_size, step = np.uint64(SIZES[computed(part)]), np.uint64(SIZES[part.summed])
 
     def value_at(place, clip, hyper):  # type: ignore[no-untyped-def]
         value = fetch(place)[0]
@@ -90,10 +92,10 @@ def _make_sums(part: Sums) -> Function:
                 k += _ONE
             local = fetch(values)
             local[0] = total
-            put(word(slate, _SUMS) + place * size, local)
+            put(word(slate, _SUMS) + place * step, local)
             if squares:
                 local[0] = square
-                put(word(slate, _SQUARES) + place * size, local)
+                put(word(slate, _SQUARES) + place * step, local)
             i += _THREADS
 
     return inline(sums)
@@ -101,8 +103,9 @@ def _make_sums(part: Sums) -> Function:
 
 def _make_move(part: Move) -> Function:
     """Write the way of some rows of a table to where they lie together, or back."""
-    back, size = part.back, np.uint64(SIZES[part.dtype])
+    back, size, step = part.back, np.uint64(SIZES[part.dtype]), np.uint64(SIZES[part.apart])
     _, fetch, put = memory(part.dtype, 1)
+    _, fetch_apart, put_apart = memory(part.apart, 1)
 
     def move(row, first, hyper):  # type: ignore[no-untyped-def]
         length, begin, slate = word(row, LENGTH), word(row, FIRST), word(row, TABLE)
@@ -112,11 +115,11 @@ def _make_move(part: Move) -> Function:
             place = begin + i
             which = place // width
             there = table + (word(indices, which) * width + place - which * width) * size
-            here = apart + place * size
+            here = apart + place * step
             if back:
-                put(there, fetch(here))
+                put(there, fetch_apart(here))
             else:
-                put(here, fetch(there))
+                put_apart(here, fetch(there))
             i += _THREADS
 
     return inline(move)

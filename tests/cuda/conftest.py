@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import numpy as np
+import pytest
 
 collect_ignore_glob = []
 if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") in ("0", ""):
@@ -29,3 +30,19 @@ else:
             return self._allocations[place]
 
     kernelapi.FakeCUDAShared.array = array
+
+
+@pytest.fixture
+def log() -> Any:
+    """What the simulator's device was asked to do."""
+    from fastrms.cuda import target
+
+    found = target.machine(0).log
+    found.clear()
+    return found
+
+
+@pytest.fixture
+def brain_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the NumPy engine, which needs nothing for it, take bfloat16 as the reference."""
+    monkeypatch.setattr("fastrms.variables.DTYPES", ("bfloat16", "float16", "float32", "float64"))

@@ -9,27 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from devices import Cupy, Lender, on_device
+from devices import Cupy, Lender, counted, on_device
 
 import battery
 import fastrms
 from fastrms.cuda import target
 
 CLIPS = {"global_clipnorm": 0.5}
-
-
-@pytest.fixture
-def log() -> Any:
-    """What the simulator's device was asked to do."""
-    found = target.machine(0).log
-    found.clear()
-    return found
-
-
-def counted(log: list[str]) -> dict[str, int]:
-    """Count launches, uploads and reads."""
-    kinds = [line.split()[0] for line in log]
-    return {kind: kinds.count(kind) for kind in ("launch", "upload", "read") if kind in kinds}
 
 
 def pair(count: int = 3, dtype: str = "float32") -> tuple[list[Any], list[Any]]:
