@@ -336,6 +336,23 @@ def test_rebind_moves_the_state_to_other_arrays_on_the_device() -> None:
     assert battery.digest(map(np.asarray, others)) != battery.digest(map(np.asarray, live))
 
 
+@pytest.mark.parametrize("options", [{}, CLIPS])
+def test_more_pieces_than_a_launch_has_blocks_are_refused(
+    options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, changes = pair(3)
+    live, opt = [on_device(v) for v in host], fastrms.RMSprop(**options)
+    opt.build(live)
+    before = battery.digest(opt.get_weights())
+    with monkeypatch.context() as patch:
+        patch.setattr("fastrms.cuda.passes.MOST_ROWS", 2)
+        with pytest.raises(fastrms.DeviceError, match=r"needs 3 pieces .* valid: at most 2\. Noth"):
+            opt.apply([on_device(g) for g in changes])
+    assert battery.digest(map(np.asarray, live)) == battery.digest(host)
+    assert battery.digest(opt.get_weights()) == before
+    opt.apply([on_device(g) for g in changes])
+
+
 def test_averages_become_the_variables() -> None:
     opt, live, _ = trained(use_ema=True, ema_momentum=0.5)
     state = opt._core.stepper.state
