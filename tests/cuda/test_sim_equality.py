@@ -88,9 +88,12 @@ def test_sizes_around_a_vector_and_a_warp(size: int) -> None:
     compare("keras-3", "clipnorm", [odd_numbers((size,), np.float32, 1)], steps=1)
 
 
-def test_a_chunk_and_a_bit() -> None:
+@pytest.mark.parametrize("size", [64, 69, 197])
+def test_a_chunk_and_a_bit(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("reference", "cuda.passes", "cuda.plan"):
+        monkeypatch.setattr(f"fastrms.{module}.CHUNK", 64)
     options = {"global_clipnorm": 0.5, "momentum": 0.9}
-    compare("keras-3", options, [odd_numbers((16389,), np.float32, 1)], steps=1)
+    compare("keras-3", options, [odd_numbers((size,), np.float32, 1)], steps=1)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
