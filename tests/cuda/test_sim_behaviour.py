@@ -111,6 +111,17 @@ def test_a_moved_gradient_is_uploaded_once(log: Any) -> None:
     assert log.count("upload 1") == 1
 
 
+def test_another_gradient_at_the_same_place_is_not_uploaded(log: Any) -> None:
+    """What an allocator gives again lies where the last gradient lay, in an object of its own."""
+    variable, first, second = (Cupy(np.ones(3, np.float32)) for _ in range(3))
+    second.kept, second.data = first.kept, first.data
+    opt = fastrms.RMSprop()
+    opt.apply([first], [variable])
+    log.clear()
+    opt.apply([second], [variable])
+    assert counted(log) == {"launch": 1}
+
+
 def test_a_gradient_that_moves_inside_its_object_is_noticed() -> None:
     variable, gradient = Cupy(np.ones(3, np.float32)), Cupy(np.ones(3, np.float32))
     opt = fastrms.RMSprop(learning_rate=0.1)
