@@ -125,10 +125,10 @@ def _accepted(row: Dialect, name: str, value: Any) -> bool:
     argument = row.arguments.get(name)
     if argument is None or argument.effect == "refused":
         known = ", ".join(k for k, a in row.arguments.items() if a.effect != "refused")
-        note = f" {argument.note}." if argument is not None and argument.note else ""
+        note = f": {argument.note}" if argument is not None and argument.note else ""
         raise ArgumentError(
             f"the dialect {row.name!r} ({row.systems}) has no argument {name!r} "
-            f"(received {name}={value!r}).{note} Valid: {known}."
+            f"(received {name}={value!r}){note}. Valid: {known}."
         )
     if argument.effect == "ignored":
         if value is not None:
@@ -201,8 +201,7 @@ def _looked_at(row: Dialect, name: str, value: Any, given: Mapping[str, Any]) ->
     on = given.get(switch)
     if not isinstance(on, Default) and on:
         return _checked(row, name, value)
-    idle = Argument(kind="real", none="off")
-    return value if value is None else _number(row, name, value, idle)
+    return None if value is None else _number(row, name, value, Argument())
 
 
 def settle(row: Dialect, given: Mapping[str, Any]) -> Settings:

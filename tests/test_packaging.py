@@ -82,7 +82,9 @@ def test_import_loads_no_extra_and_no_program(tmp_path):
     assert not {
         name
         for name in loaded
-        if f"{name}.".startswith(("fastrms.demo.", "fastrms.cli.", "fastrms.compat."))
+        if f"{name}.".startswith(
+            ("fastrms.demo.", "fastrms.cli.", "fastrms.compat.", "fastrms.jit.")
+        )
     }
 
 
