@@ -15,11 +15,14 @@ from replay import (
     Case,
     cases,
     distances,
+    gradients_at,
     inner_of,
+    named,
     new_optimizer,
     outcome,
     replay,
     runs,
+    start,
 )
 
 # max|difference| / max|array| that each source allows, and why it is not 0.
@@ -55,6 +58,29 @@ def test_replay_equals_the_recording(case: Case):
         if kind == "float16" and case.system in EXACT_HALF and not inexact:
             allowed = 0.0
         assert distance.scaled <= allowed
+
+
+HALVES = [
+    case
+    for case in RUNS
+    if case.system in EXACT_HALF and case.about["dtype"] == "float16" and case.name == "float16"
+]
+
+
+@pytest.mark.parametrize("case", HALVES, ids=str)
+def test_rounding_once_a_step_instead_of_after_each_operation_fails(case: Case):
+    live = [a.astype(np.float32) for a in start(case)]
+    optimizer = new_optimizer(case, case.dialect, live)
+    optimizer.build(named(case, live))
+    optimizer._core.stepper._compiled = False
+    apart = False
+    for step in range(len(case.arrays["p0"]) - 1):
+        optimizer.apply([g.astype(np.float32) for g in gradients_at(case, step)], live)
+        for array in [*live, *optimizer._core.stepper.state.slots.values()]:
+            array[...] = array.astype(np.float16)
+        recorded = [case.arrays[f"p{i}"][step + 1] for i in range(case.count)]
+        apart = apart or not all(map(np.array_equal, recorded, live))
+    assert apart
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
