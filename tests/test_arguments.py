@@ -186,6 +186,19 @@ def test_a_switch_is_what_its_truth_is(dialect: str, name: str) -> None:
         battery.says_all(str(caught.value), [name, dialect, "valid: True or False"])
 
 
+@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize("dialect", ["keras-2.2", "tf-keras-v1"])
+def test_a_rho_above_1_steps_as_there(dialect: str, jit_compile: bool) -> None:
+    # Probed with Keras 2.2.4 and tf.keras of TF 1.13.2: K.sqrt of a negative velocity is 0.
+    variables = [np.array([0.5, -1.0, 0.25], F4), np.array([2.0, 1.0], F4)]
+    gradients = [np.array([0.5, -1.0, 0.25], F4), np.array([2.0, 0.0], F4)]
+    optimizer = fastrms.RMSprop(rho=2.0, dialect=dialect, jit_compile=jit_compile)
+    for _ in range(3):
+        optimizer.apply(gradients, variables)
+    np.testing.assert_allclose(variables[0], [-14999.5, 29999.0, -7499.75], rtol=1e-6)
+    np.testing.assert_allclose(variables[1], [-59998.0, 1.0], rtol=1e-6)
+
+
 def test_a_count_may_be_zero_of_any_kind_but_no_other_float() -> None:
     counts = {"gradient_accumulation_steps": 0.0, "ema_overwrite_frequency": 0.0}
     settings = fastrms.RMSprop(use_ema=True, **counts).settings
