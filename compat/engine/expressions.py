@@ -184,16 +184,16 @@ def constant(value: Any, dtype: str, name: str | None = None) -> Expression:
     return Expression("constant", (), dtype, array.shape, {"value": array}, name)
 
 
-def numbers(value: Any, what: str) -> Array:
-    """Return a value as an array of numbers, or raise with what received it."""
+def numbers(value: Any, what: Any) -> Array:
+    """Return a value as an array of numbers, or raise with what (text or a node) received it."""
     try:
         array = np.asarray(value)
-        problem = f"its dtype is {array.dtype}"
     except (TypeError, ValueError, RuntimeError) as error:  # how tensors refuse, too
         problem = str(error)
     else:
         if array.dtype.kind in "fiub":
             return array
+        problem = f"its dtype is {array.dtype}"
     raise TypeError(
         f"{what} received {value!r:.80} ({problem}); valid: numbers, and lists and arrays of them."
     )

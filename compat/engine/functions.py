@@ -2,7 +2,6 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,10 @@ from numpy.typing import NDArray
 
 from fastrms.reference import flushing
 
+from .binding import fits
 from .derivatives import ordered
-from .expressions import ABOVE, Expression, lifted, numbers
+from .expressions import ABOVE, Expression, numbers
 from .planning import Bound
-from .session import SESSION
 from .variables import Update
 
 Array = NDArray[Any]
@@ -71,10 +70,11 @@ class Plans:
             (u[0].array, self.bound.owned(self._fits(u, arrays[id(u[1])]), written))
             for u in function.updates
         ]
-        self.handles = [
-            (handle, [self.bound.owned(arrays[id(x)], written) for x in handle.inputs])
-            for handle in function.handles
-        ]
+        self.handles = []
+        for handle in function.handles:
+            taken = [self.bound.owned(arrays[id(x)], written) for x in handle.inputs]
+            handle.fits(taken)
+            self.handles.append((handle, taken))
 
     @staticmethod
     def _fits(update: Update, value: Array) -> Array:
@@ -104,17 +104,9 @@ class Function:
     """A compiled function of placeholders: call it with a list of their values."""
 
     def __init__(self, inputs: Any, outputs: Any, updates: Any = (), flush: bool = True) -> None:
-        self.inputs: list[Expression] = list(inputs)
-        for x in self.inputs:
-            if not isinstance(x, Expression):
-                raise TypeError(
-                    f"the inputs of K.function hold {x!r:.80}; valid: placeholders. Give numbers "
-                    "when you call the function."
-                )
-        outputs = [] if outputs is None else outputs
-        self.bare = not isinstance(outputs, Iterable) or isinstance(outputs, Expression)
-        listed = [outputs] if self.bare else list(outputs)
-        self.outputs = [lifted(x, SESSION.floatx) for x in listed]
+        self.bare = isinstance(outputs, Expression)
+        self.inputs = _nodes("inputs", inputs)
+        self.outputs = _nodes("outputs", [outputs] if self.bare else outputs or [])
         self.handles, self.updates = fused(checked_updates(updates))
         self.flush = flush
         needed = [*self.outputs, *[u[1] for u in self.updates]]
@@ -151,7 +143,13 @@ class Function:
         return results[0] if self.bare else results
 
     def _planned(self, key: tuple[tuple[int, ...], ...]) -> Plans:
-        """Bind the function for inputs of these shapes; the oldest plan makes room."""
+        """Bind the function for inputs of shapes they may have; the oldest plan makes room."""
+        for x, shape in zip(self.inputs, key, strict=True):
+            if not fits(x.static_shape, shape):
+                raise ValueError(
+                    f"input {x.name!r} received an array of shape {shape}; expected "
+                    f"{x.static_shape}. Nothing was changed."
+                )
         while len(self._plans) >= _MOST_PLANS:
             del self._plans[next(iter(self._plans))]
         feeds = [np.zeros(shape, x.dtype) for shape, x in zip(key, self.inputs, strict=True)]
@@ -160,33 +158,27 @@ class Function:
 
 
 def _fed(x: Expression, value: Any) -> Array:
-    """Return a value for an input as an array, if it can be one."""
-    array = numbers(value, f"input {x.name!r}")
-    broken = array.dtype.kind == "f" and x.dtype.startswith("int") and (array % 1).any()
-    if broken:
-        raise TypeError(
-            f"input {x.name!r} received {value!r:.80}; valid: numbers that {x.dtype} can hold."
-        )
-    shape = x.static_shape
-    if shape is not None and (
-        len(shape) != array.ndim
-        or any(n not in (None, m) for n, m in zip(shape, array.shape, strict=True))
-    ):
-        raise ValueError(
-            f"input {x.name!r} received an array of shape {array.shape}; expected {shape}. "
-            "Nothing was changed."
-        )
+    """Return a value for an input as an array of numbers that its dtype can hold."""
+    array = numbers(value, x)
+    if array.dtype.kind == "f" and x.dtype.startswith("int") and (array % 1).any():
+        raise TypeError(f"{x} received {value!r:.80}; valid: numbers that {x.dtype} can hold.")
     return array
 
 
-def function(inputs: Any, outputs: Any, updates: Sequence[Any] = (), **kwargs: Any) -> Function:
-    """Return a function that computes outputs and applies updates."""
-    kwargs.pop("name", None)
-    if not kwargs:
-        return Function(inputs, outputs, updates)
+def _nodes(what: str, given: Any) -> list[Expression]:
+    """Return the inputs or the outputs of a function, if they are a list of expressions."""
+    listed = isinstance(given, list | tuple)
+    if listed and all(isinstance(x, Expression) for x in given):
+        return list(given)
     raise TypeError(
-        f"K.function received {', '.join(sorted(kwargs))}; valid: inputs, outputs, updates."
+        f"the {what} of K.function are {given!r:.80}; valid: a list of placeholders (inputs) or "
+        "expressions (outputs). Numbers are given when the function is called"
     )
+
+
+def function(inputs: Any, outputs: Any, updates: Any = (), name: str | None = None) -> Function:
+    """Return a function that computes outputs and applies updates."""
+    return Function(inputs, outputs, updates)
 
 
 def evaluate(x: Expression, feeds: dict[Expression, Any]) -> Any:

@@ -1,5 +1,6 @@
 """One kernel call for all variables of an update list that a script left as it was made."""
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -52,8 +53,8 @@ class FusedStep:
         """Tell whether every entry is among the updates of a function."""
         return bool(self.entries) and all(id(entry) in present for entry in self.entries)
 
-    def check(self, taken: Sequence[Array]) -> None:
-        """Raise, before anything is written, if the step cannot be carried out."""
+    def fits(self, taken: Sequence[Array]) -> None:
+        """Raise if the step cannot be carried out on arrays of such shapes."""
         *gradients, rate, _ = taken
         for param, gradient in zip(self.params, gradients, strict=True):
             if gradient.shape != param.array.shape:
@@ -61,23 +62,31 @@ class FusedStep:
                     f"the gradient of {param.name!r} has shape {gradient.shape}; expected "
                     f"{param.array.shape}, the variable's. Nothing was changed."
                 )
-        if rate.shape or not np.isfinite(rate) or not np.isfinite(taken[-1]):
+        if rate.shape:
             raise ArgumentError(
-                f"the learning rate is {rate!r} and rho is {taken[-1]!r}; valid: finite numbers. "
+                f"the learning rate has shape {rate.shape}; valid: one number. Nothing was changed."
+            )
+
+    def check(self, taken: Sequence[Array]) -> None:
+        """Raise, before anything is written, if the rate or rho is no number."""
+        rate, rho = float(taken[-2]), float(taken[-1])
+        if not (math.isfinite(rate) and math.isfinite(rho)):
+            raise ArgumentError(
+                f"the learning rate is {rate!r} and rho is {rho!r}; valid: finite numbers. "
                 "Nothing was changed."
             )
 
     def run(self, taken: Sequence[Array]) -> None:
         """Carry out the step on the variables' memory."""
-        *gradients, rate, rho = taken
+        gradients, rate, rho = taken[:-2], float(taken[-2]), float(taken[-1])
         with self._lock:
             if not 0 <= rho <= 1:
                 self._outside = self._outside or self._by_expressions()
                 self._outside(taken)
             else:
                 if self._stepper is None or self._rho != rho:
-                    self._stepper = self._made(float(rho))
-                self._stepper.step(gradients, None, float(rate))
+                    self._stepper = self._made(rho)
+                self._stepper.step(gradients, None, rate)
         if self.after is not None:
             self.after()
 
