@@ -23,8 +23,8 @@ def _filled(x: Expression, value: float) -> Expression:
 
 def _fit(gradient: Expression, like: Expression) -> Expression:
     """Sum a gradient over the dimensions along which its input was repeated."""
-    sizes = gradient.static_shape
-    same = sizes is not None and None not in sizes and sizes == like.static_shape
+    sizes = gradient.shape
+    same = sizes is not None and None not in sizes and sizes == like.shape
     return gradient if same else build("sum_like", gradient, like)
 
 

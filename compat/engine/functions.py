@@ -5,17 +5,15 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastrms.reference import flushing
 
-from .binding import fits
+from .binding import Array, fits
 from .derivatives import ordered
 from .expressions import ABOVE, Expression, numbers
 from .planning import Bound
 from .variables import Update
 
-Array = NDArray[Any]
 _MOST_PLANS = 32
 
 
@@ -67,7 +65,7 @@ class Plans:
         written += [v.array for handle in function.handles for v in handle.written]
         self.outputs = [arrays[id(x)] for x in function.outputs]
         self.updates = [
-            (u[0].array, self.bound.owned(self._fits(u, arrays[id(u[1])]), written))
+            (u[0].array, self.bound.owned(u[0].holding(arrays[id(u[1])]), written))
             for u in function.updates
         ]
         self.handles = []
@@ -75,17 +73,6 @@ class Plans:
             taken = [self.bound.owned(arrays[id(x)], written) for x in handle.inputs]
             handle.fits(taken)
             self.handles.append((handle, taken))
-
-    @staticmethod
-    def _fits(update: Update, value: Array) -> Array:
-        """Return a new value of the shape of its variable."""
-        variable = update[0]
-        if value.shape != variable.array.shape:
-            raise ValueError(
-                f"the update of variable {variable.name!r} has shape {value.shape}; expected "
-                f"{variable.array.shape}. Nothing was changed."
-            )
-        return value
 
     def run(self) -> list[Any]:
         """Compute everything; then write."""
@@ -103,12 +90,11 @@ class Plans:
 class Function:
     """A compiled function of placeholders: call it with a list of their values."""
 
-    def __init__(self, inputs: Any, outputs: Any, updates: Any = (), flush: bool = True) -> None:
+    def __init__(self, inputs: Any, outputs: Any, updates: Any = ()) -> None:
         self.bare = isinstance(outputs, Expression)
         self.inputs = _nodes("inputs", inputs)
         self.outputs = _nodes("outputs", [outputs] if self.bare else outputs or [])
         self.handles, self.updates = fused(checked_updates(updates))
-        self.flush = flush
         needed = [*self.outputs, *[u[1] for u in self.updates]]
         needed += [x for handle in self.handles for x in handle.inputs]
         fed = {id(x) for x in self.inputs}
@@ -117,7 +103,7 @@ class Function:
             known = id(node) in fed or "unfed" in node.given
             if node.operation == "placeholder" and not known:
                 raise ValueError(
-                    f"placeholder {node.name!r} (shape {node.static_shape}, {node.dtype}) is used "
+                    f"placeholder {node.name!r} (shape {node.shape}, {node.dtype}) is used "
                     "by the outputs or updates but is not among the inputs; add it to "
                     "K.function([...], ...)."
                 )
@@ -135,7 +121,7 @@ class Function:
             )
         arrays = [_fed(x, v) for x, v in zip(self.inputs, values, strict=True)]
         key = tuple([array.shape for array in arrays])
-        with self._lock, flushing(self.flush), np.errstate(all="ignore"):
+        with self._lock, flushing(True), np.errstate(all="ignore"):
             plan = self._plans.get(key) or self._planned(key)
             for buffer, array in zip(plan.feeds, arrays, strict=False):
                 np.copyto(buffer, array, "unsafe")
@@ -145,10 +131,10 @@ class Function:
     def _planned(self, key: tuple[tuple[int, ...], ...]) -> Plans:
         """Bind the function for inputs of shapes they may have; the oldest plan makes room."""
         for x, shape in zip(self.inputs, key, strict=True):
-            if not fits(x.static_shape, shape):
+            if not fits(x.shape, shape):
                 raise ValueError(
                     f"input {x.name!r} received an array of shape {shape}; expected "
-                    f"{x.static_shape}. Nothing was changed."
+                    f"{x.shape}. Nothing was changed."
                 )
         while len(self._plans) >= _MOST_PLANS:
             del self._plans[next(iter(self._plans))]

@@ -5,21 +5,17 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fastrms.arguments import Settings
 from fastrms.dialects.fields import Dialect
 from fastrms.errors import ArgumentError, GradientError
 from fastrms.stepper import Stepper
 from fastrms.variables import collect
 
+from ..engine.binding import Array
 from ..engine.expressions import Expression
 from ..engine.functions import Function
 from ..engine.variables import Update, Variable, placeholder
 from .formulas import clipped, stepped
-
-Array = NDArray[Any]
 
 
 class FusedStep:
@@ -69,7 +65,7 @@ class FusedStep:
 
     def check(self, taken: Sequence[Array]) -> None:
         """Raise, before anything is written, if the rate or rho is no number."""
-        rate, rho = float(taken[-2]), float(taken[-1])
+        rate, rho = map(float, taken[-2:])
         if not (math.isfinite(rate) and math.isfinite(rho)):
             raise ArgumentError(
                 f"the learning rate is {rate!r} and rho is {rho!r}; valid: finite numbers. "
@@ -78,7 +74,7 @@ class FusedStep:
 
     def run(self, taken: Sequence[Array]) -> None:
         """Carry out the step on the variables' memory."""
-        gradients, rate, rho = taken[:-2], float(taken[-2]), float(taken[-1])
+        gradients, (rate, rho) = list(taken[:-2]), map(float, taken[-2:])
         with self._lock:
             if not 0 <= rho <= 1:
                 self._outside = self._outside or self._by_expressions()
@@ -92,7 +88,7 @@ class FusedStep:
 
     def _by_expressions(self) -> Function:
         """Return the step for a rho outside 0 to 1, whose velocities may fall below 0."""
-        feeds = [placeholder(x.static_shape, dtype=x.dtype) for x in self.inputs]
+        feeds = [placeholder(x.shape, dtype=x.dtype) for x in self.inputs]
         updates = []
         final = clipped(self.row, self.settings, feeds[:-2])
         for param, gradient, velocity in zip(self.params, final, self.velocities, strict=True):

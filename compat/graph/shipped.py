@@ -7,11 +7,11 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastrms.arguments import Settings, settle
 from fastrms.errors import ArgumentError, PortingWarning
 
+from ..engine.binding import Array
 from ..engine.expressions import Expression, cast, constant, lifted, numbers
 from ..engine.functions import Function
 from ..engine.session import FLOATS
@@ -152,7 +152,7 @@ class Shipped(Optimizer):
     def _fuse(self, params: Any, constraints: Any, gradients: Any, clips: Settings) -> None:
         """Tie the updates to one kernel call, where the class has one."""
 
-    def _stepped_arrays(self, call: Call) -> list[NDArray[Any]]:
+    def _stepped_arrays(self, call: Call) -> list[Array]:
         """Carry out one step on copies of arrays; the state stays for the next call."""
         arrays = [np.asarray(a) for a in call.params]
         wrong = [a.dtype for a in arrays if a.dtype.name not in FLOATS]

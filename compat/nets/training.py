@@ -5,17 +5,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..engine import backend as K  # noqa: N812 (the name scripts use)
+from ..engine.binding import Array, fits
 from ..engine.expressions import Expression
 from . import pieces
 from .callbacks import CallbackList, History
 from .generations import Generation
 from .layer import alone, listed
 from .naming import NotProvided, refuse
-
-Array = NDArray[Any]
 
 
 def _total(loss: Callable[..., Any], target: Any, output: Any) -> Any:
@@ -158,8 +156,7 @@ class Training:
             array = np.asarray(value)
             if array.ndim == 1 and len(node.shape) == 2:
                 array = array[:, None]
-            fixed = zip(node.shape, array.shape, strict=False)
-            if array.ndim != len(node.shape) or any(s not in (None, n) for s, n in fixed):
+            if not fits(node.shape, array.shape):
                 raise ValueError(
                     f"{self.name!r} received {what} of shape {array.shape}; expected {node.shape}."
                 )
