@@ -19,15 +19,14 @@ _MOST_PLANS = 32
 
 def checked_updates(updates: Any) -> list[Update]:
     """Return updates as pairs, whatever form the script wrote them in."""
-    found = []
-    for entry in updates or []:
-        if not isinstance(entry, tuple | list) or len(entry) != 2:
+    listed = isinstance(updates, list | tuple | None)
+    for entry in updates or [] if listed else [updates]:
+        if not listed or not isinstance(entry, tuple | list) or len(entry) != 2:
             raise TypeError(
-                f"updates hold {entry!r:.80}; valid: (variable, new_value), or what K.update, "
-                "K.update_add and K.update_sub return. Concatenate lists with +."
+                f"updates hold {entry!r:.80}; valid: a list of (variable, new_value), or of what "
+                "K.update, K.update_add and K.update_sub return. Concatenate lists with +."
             )
-        found.append(entry if isinstance(entry, Update) else Update(*entry))
-    return found
+    return [entry if isinstance(entry, Update) else Update(*entry) for entry in updates or []]
 
 
 def fused(entries: list[Update]) -> tuple[list[Any], list[Update]]:
@@ -91,9 +90,10 @@ class Function:
     """A compiled function of placeholders: call it with a list of their values."""
 
     def __init__(self, inputs: Any, outputs: Any, updates: Any = ()) -> None:
+        outputs = [] if outputs is None else outputs
         self.bare = isinstance(outputs, Expression)
         self.inputs = _nodes("inputs", inputs)
-        self.outputs = _nodes("outputs", [outputs] if self.bare else outputs or [])
+        self.outputs = _nodes("outputs", [outputs] if self.bare else outputs)
         self.handles, self.updates = fused(checked_updates(updates))
         needed = [*self.outputs, *[u[1] for u in self.updates]]
         needed += [x for handle in self.handles for x in handle.inputs]

@@ -97,6 +97,8 @@ def placeholder(
     known: Shape = None if ndim is None else (None,) * ndim
     if shape is not None:
         known, _ = sized(shape)
+        if any(size is not None and size < 0 for size in known):
+            raise ValueError(f"a placeholder's shape is {shape!r:.60}; valid: sizes from 0, None.")
     kind = number_kind("K.placeholder", dtype or SESSION.floatx)
     return Expression("placeholder", (), kind, known, {}, name or SESSION.name("Placeholder"))
 

@@ -13,9 +13,7 @@ from fastrms.variables import collect
 
 from ..engine.binding import Array
 from ..engine.expressions import Expression
-from ..engine.functions import Function
-from ..engine.variables import Update, Variable, placeholder
-from .formulas import clipped, stepped
+from ..engine.variables import Update, Variable
 
 
 class FusedStep:
@@ -42,7 +40,6 @@ class FusedStep:
         self.after: Any = None
         self._stepper: Stepper | None = None
         self._rho: float | None = None
-        self._outside: Function | None = None
         self._lock = threading.Lock()
 
     def usable(self, present: set[int]) -> bool:
@@ -76,26 +73,11 @@ class FusedStep:
         """Carry out the step on the variables' memory."""
         gradients, (rate, rho) = list(taken[:-2]), map(float, taken[-2:])
         with self._lock:
-            if not 0 <= rho <= 1:
-                self._outside = self._outside or self._by_expressions()
-                self._outside(taken)
-            else:
-                if self._stepper is None or self._rho != rho:
-                    self._stepper = self._made(rho)
-                self._stepper.step(gradients, None, rate)
+            if self._stepper is None or self._rho != rho:
+                self._stepper = self._made(rho)
+            self._stepper.step(gradients, None, rate)
         if self.after is not None:
             self.after()
-
-    def _by_expressions(self) -> Function:
-        """Return the step for a rho outside 0 to 1, whose velocities may fall below 0."""
-        feeds = [placeholder(x.shape, dtype=x.dtype) for x in self.inputs]
-        updates = []
-        final = clipped(self.row, self.settings, feeds[:-2])
-        for param, gradient, velocity in zip(self.params, final, self.velocities, strict=True):
-            values = param, gradient, velocity
-            fresh, kept = stepped(self.row, values, feeds[-2:], self.settings.epsilon)
-            updates += [Update(velocity, kept), Update(param, fresh)]
-        return Function(feeds, [], updates)
 
     def _made(self, rho: float) -> Stepper:
         """Return what carries out steps, with the velocities of the graph as its slots."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..engine import backend as K  # noqa: N812 (the name scripts use)
-from ..engine.expressions import Expression
+from ..engine.expressions import Expression, sized
 from ..engine.variables import Variable
 from . import initializers
 from .generations import Generation
@@ -36,7 +36,7 @@ class Layer:
         size, shape = kwargs.pop("input_dim", None), kwargs.pop("input_shape", None)
         batch = kwargs.pop("batch_input_shape", None)
         shape = (size,) if shape is None and size else shape
-        self.start_shape = batch if shape is None else (None, *shape)
+        self.start_shape = batch if shape is None else (None, *sized(shape)[0])
         self.initial_weights = kwargs.pop("weights", None)
         if kwargs:
             raise TypeError(

@@ -166,7 +166,7 @@ class Sequential(Net):
         super().__init__(name=name)
         self._layers: list[Layer] = []
         self.inputs: list[Any] = []
-        for layer in layers or []:
+        for layer in listed(layers or []):
             self.add(layer)
 
     def add(self, layer: Layer) -> None:

@@ -16,8 +16,10 @@ from fastrms.dialects.fields import (
     Weights,
 )
 
-_OUTSIDE: frozenset[str] = frozenset()
 _INSIDE = frozenset({"epsilon_inside"})
+# K.sqrt takes the root of 0 for negative numbers (keras 1.2.2 backend/tensorflow_backend.py:1210,
+# theano_backend.py:379); recorded with rho=1.5, where the mean falls below 0.
+_ROOT = frozenset({"root_from_zero"})
 _LEARNING_RATE = Argument(default=0.001, kind="rate")
 _OFF_BELOW_ZERO = Argument(none="off", note="0 and below mean no clipping")
 
@@ -37,7 +39,7 @@ KERAS_1 = Dialect(
     source="keras 1.2.2 optimizers.py:54-133 (Optimizer), 201-262 (RMSprop)",
     golden_systems=("k12_tf", "k12_theano"),
     arguments=_KERAS_1_ARGUMENTS,
-    form=Form(_OUTSIDE),
+    form=Form(_ROOT),
     weights=Weights(order=("velocity",)),
     clipping=Clipping(order=("norm", "value"), norm_spans_all=True),
     config=("lr", "rho", "decay", "epsilon", "?clipnorm", "?clipvalue"),
