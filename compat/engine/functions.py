@@ -107,6 +107,8 @@ class Function:
                     "by the outputs or updates but is not among the inputs; add it to "
                     "K.function([...], ...)."
                 )
+        # As with control dependencies of TensorFlow: to read such a node is to make its assignment.
+        self.updates += [x.given["assigns"] for x in self.order if "assigns" in x.given]
         self._plans: dict[tuple[tuple[int, ...], ...], Plans] = {}
         self._lock = threading.RLock()  # the memory of a plan serves one call at a time
 

@@ -189,7 +189,8 @@ class Shipped(Optimizer):
 
     def _counted(self) -> list[Any]:
         """Return the update of `iterations`, where this generation makes it."""
-        if self.generation.counts_always or self.initial_decay > 0 or self.kind == "Adam":
+        row, adam = self.generation, self.kind == "Adam"
+        if not row.hidden_counter if adam else row.counts_always or self.initial_decay > 0:
             return [self.backend.update_add(self.iterations, 1)]
         return []
 
@@ -230,7 +231,9 @@ class Shipped(Optimizer):
         rate = self._rate_now()
         for p, gradient, own, constraint in zip(params, used, slots, constraints, strict=True):
             *news, fresh = self._step(p, gradient, own, rate)
-            self.updates += [K.update(s, n) for s, n in zip(own, news, strict=False)]
+            pairs = list(zip(own, news, strict=False))
+            pairs = pairs[2:] + pairs[:2]  # amsgrad's first: keras 2.2.4 optimizers.py:501
+            self.updates += [K.update(slot, new) for slot, new in pairs]
             self.updates.append(K.update(p, fresh if constraint is None else constraint(fresh)))
         return self.updates
 
