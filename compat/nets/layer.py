@@ -142,12 +142,8 @@ class Layer:
                 f"{self.name!r} has {len(own)} weights of shapes {expected}; received "
                 f"{len(given)}: {[w.shape for w in given]}. Nothing was changed."
             )
-        for place, (variable, value) in enumerate(zip(own, given, strict=True)):
-            if tuple(variable.shape) != value.shape:
-                raise ValueError(
-                    f"array {place} for weight {variable.name!r} of {self.name!r} has shape "
-                    f"{value.shape}; expected {tuple(variable.shape)}. Nothing was changed."
-                )
+        for variable, value in zip(own, given, strict=True):
+            variable.holding(value)
         K.batch_set_value(list(zip(own, given, strict=True)))
 
     def count_params(self) -> int:
