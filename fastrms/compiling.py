@@ -27,6 +27,7 @@ def stamp() -> str:
 
 
 _reasons: list[str] = []
+_kept: list[Any] = []
 
 
 def _warn_uncached(reason: str) -> None:
@@ -58,15 +59,16 @@ def function(
 ) -> Callable[..., Any]:
     """Compile what a factory writes; other Python threads run meanwhile if `nogil`."""
     python = make(stamp())
-    built: Callable[..., Any] = _with_cache(
+    built = _with_cache(
         lambda cache: njit(signature, cache=cache, nogil=nogil, no_cfunc_wrapper=True, **OPTIONS)(
             python
         )
     )
-    return built
-
-
-_kept: list[Any] = []
+    # Past the dispatcher, which looks at the types of arguments that can have only these: half a
+    # microsecond. Numba's `CompileResult` has had this member since 0.12.
+    direct: Callable[..., Any] = built.overloads[signature.args].entry_point
+    _kept.append(built)
+    return direct
 
 
 def address(python: Callable[..., Any], signature: Any) -> int:

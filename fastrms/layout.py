@@ -48,6 +48,16 @@ class Count(IntEnum):
     STOP = 3
 
 
+def words_of(values: list[int]) -> NDArray[np.uint64]:
+    """Store numbers as unsigned words, at least one so that there is an address."""
+    return np.array([v % 2**64 for v in values] or [0], np.uint64)
+
+
+def table_of(rows: list[list[int]], width: int) -> NDArray[np.uint64]:
+    """Store rows of numbers as unsigned words, at least one so that there is an address."""
+    return np.array(rows or [[0] * width], np.uint64)
+
+
 def _word(address: int) -> int:
     """Read a word of memory through ctypes."""
     return ctypes.c_uint64.from_address(address).value

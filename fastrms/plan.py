@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from fastrms import inspection, kernels, program, tables
 from fastrms.inspection import Desk, Place, place_of
-from fastrms.layout import HARDWARE_FLUSH, Count
-from fastrms.program import ALONE, FLUSH, STATE_WORDS, Column
+from fastrms.layout import HARDWARE_FLUSH, Count, table_of, words_of
+from fastrms.program import ALONE, FLUSH, STATE_WORDS, Column, Order
 from fastrms.reference import CHUNK
 from fastrms.rule import EACH
 from fastrms.sparse import Rows
@@ -22,16 +22,6 @@ Array = NDArray[Any]
 Words = NDArray[np.uint64]
 # Below this many bytes of state and gradients a second thread costs more than it gains.
 PARALLEL_BYTES = 1 << 21
-
-
-def _words(values: list[int]) -> Words:
-    """Store numbers as unsigned words, at least one so that there is an address."""
-    return np.array([v % 2**64 for v in values] or [0], np.uint64)
-
-
-def _table(rows: list[list[int]], width: int) -> Words:
-    """Store rows of numbers as unsigned words, at least one so that there is an address."""
-    return np.array(rows or [[0] * width], np.uint64)
 
 
 _SLOTS = {
@@ -170,7 +160,7 @@ class Plan:
         """Append the row that turns sums into the factors of one dtype's variables."""
         covered, sums, first = span
         numbers = self.shop.numbers[np.dtype(name)].array
-        counts = _words(list(map(_parts, covered)))
+        counts = words_of(list(map(_parts, covered)))
         pairs = np.ones((len(members), 2), numbers.dtype)
         self._kept += [counts, pairs]
         for k, member in enumerate(members):
@@ -190,7 +180,7 @@ class Plan:
             variable = self.shop.variables.arrays[i]
             if not variable.size:
                 continue
-            shape = _words([variable.ndim, *variable.shape, *variable.strides])
+            shape = words_of([variable.ndim, *variable.shape, *variable.strides])
             self._kept.append(shape)
             row = [0] * len(Column)
             row[Column.FUNCTION] = kernels.scatter_address(variable.dtype.name)
@@ -202,8 +192,8 @@ class Plan:
     def _seal(self, counter: Words) -> None:
         """Turn the collected rows into the tables that compiled code reads."""
         shop = self.shop
-        self.rows = _table(self._rows, len(Column))
-        self.ends, self.state = _words(self._ends), np.zeros(STATE_WORDS, np.int64)
+        self.rows = table_of(self._rows, len(Column))
+        self.ends, self.state = words_of(self._ends), np.zeros(STATE_WORDS, np.int64)
         starts, ends = shop.written()
         places, patches = self._gradients()
         self.accepted = places[:, Place.ACCEPTED]
@@ -213,12 +203,12 @@ class Plan:
             Desk.COUNT: len(self.present),
             Desk.PATCHES: patches,
             Desk.ATTENTION: self.attention,
-            Desk.STARTS: _words([*starts, -1]),
-            Desk.ENDS: _words(ends),
+            Desk.STARTS: words_of([*starts, -1]),
+            Desk.ENDS: words_of(ends),
             Desk.EXTENTS: len(starts),
         }
         desk = [t.ctypes.data if isinstance(t, np.ndarray) else int(t) for t in tables.values()]
-        self.desk = _words(desk)
+        self.desk = words_of(desk)
         self._kept.append(tables)
         self._drive = program.driver()
         self._look: Callable[[int, int, int], int] = inspection.looker()
@@ -228,7 +218,7 @@ class Plan:
         """Return the table of `Place`, and where in the program each gradient's address belongs."""
         shop, places, patches = self.shop, list[list[int]](), list[list[int]]()
         for i, array in enumerate(shop.variables.arrays):
-            axes = _words([*array.shape, *array.strides])
+            axes = words_of([*array.shape, *array.strides])
             self._kept.append(axes)
             place = place_of(array, order_of(array), axes.ctypes.data, self.present[i])
             place[Place.GIVEN] = id(shop.variables.given[i])
@@ -238,7 +228,7 @@ class Plan:
                 patches.append([self.rows.ctypes.data + 8 * word, offset])
             place[Place.LAST_PATCH] = len(patches)
             places.append(list(place.values()))
-        return _table(places, len(Place)), _table(patches, 2)
+        return table_of(places, len(Place)), table_of(patches, 2)
 
     def _set_calls(self, counter: Words) -> None:
         """Prepare the arguments of the compiled calls."""
@@ -246,15 +236,26 @@ class Plan:
         touched = sum(a.nbytes for a in arrays)
         flush = FLUSH if self.shop.row.flushes_subnormals and HARDWARE_FLUSH else 0
         self.many = touched >= PARALLEL_BYTES and len(self._rows) > 1
-        table, width = self.rows.ctypes.data, self.rows.strides[0]
-        state = self.state.ctypes.data
-        common = (table, width, state, self.ends.ctypes.data, len(self._ends))
-        self._alone = (*common, counter.ctypes.data, flush | ALONE)
-        self._shared = (*common, counter.ctypes.data, flush)
-        # With what a late worker still looks at; not the plan, which would keep itself alive.
-        kept, words = (self.rows, self.state), (table, width, state, flush)
-        self._job = (program.helper(), words, kept) if self.many else None
+        words = {
+            Order.TABLE: self.rows.ctypes.data,
+            Order.WIDTH: self.rows.strides[0],
+            Order.STATE: self.state.ctypes.data,
+            Order.ENDS: self.ends.ctypes.data,
+            Order.PHASES: len(self._ends),
+            Order.COUNTER: counter.ctypes.data,
+            Order.MODE: flush,
+        }
+        self.give_orders(list(words.values()))
         self.address = self.desk.ctypes.data
+
+    def give_orders(self, words: list[int]) -> None:
+        """Set what the compiled calls are to run (`program.Order`)."""
+        self.order = words_of([*words[: Order.MODE], words[Order.MODE] | ALONE])
+        shared = words_of(words)
+        # With what a late worker still looks at; not the plan, which would keep itself alive.
+        kept, address = (shared, self.rows, self.state), shared.ctypes.data
+        self._job = (program.helper(), (address,), kept) if self.many else None
+        self._alone, self._shared = self.order.ctypes.data, address
 
     def put(self, index: int, gradient: "Array | Rows") -> None:
         """Set the gradient of a variable, as elements in the variable's order or as rows."""
@@ -287,8 +288,8 @@ class Plan:
             np.copyto(stand_in.reshape(variable.shape), variable)
         if self._job is not None and pool.count > 1:
             pool.offer(self._job)
-            self._drive(*self._shared)
+            self._drive(self._shared)
         else:
-            self._drive(*self._alone)
+            self._drive(self._alone)
         if self._loose:
             self._loose.clear()

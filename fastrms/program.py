@@ -39,6 +39,18 @@ class Column(IntEnum):
     GUARD = 10
 
 
+class Order(IntEnum):
+    """The words that say which program to run and how; one address is all that a call passes."""
+
+    TABLE = 0
+    WIDTH = 1
+    STATE = 2
+    ENDS = 3
+    PHASES = 4
+    COUNTER = 5
+    MODE = 6
+
+
 # A ticket carries the number of its run above these bits: a thread that was held up between reading
 # and claiming a ticket cannot claim the ticket of the same place in a later run.
 _RUN_BITS, _TICKET = 24, (1 << 24) - 1
@@ -78,20 +90,25 @@ def words(typingctx, address):  # type: ignore[no-untyped-def]
 class _Running:
     """A running program, as the machine code that is being written sees it."""
 
-    def __init__(self, builder: Any, table: Any, width: Any, state: Any) -> None:
+    def __init__(self, builder: Any, order: Words) -> None:
         self.builder = builder
-        self._table, self._width, self._state = table, width, state
+        self._table, self._width = order[Order.TABLE], order[Order.WIDTH]
+        self._state, self._asked = order[Order.STATE], order[Order.MODE]
         self._mode = cgutils.alloca_once(builder, ir.IntType(32))
 
-    def enter_mode(self, flush: Any) -> Any:
-        """Emit: let this thread flush subnormal numbers, or keep them; give the mode it had."""
+    def asked(self, bit: int) -> Any:
+        """Emit whether a bit of the mode is set."""
+        return cgutils.is_true(self.builder, self.builder.and_(self._asked, WORD(bit)))
+
+    def enter_mode(self) -> Any:
+        """Emit: let this thread flush subnormal numbers or keep them, as asked; give its mode."""
         builder, word = self.builder, ir.IntType(32)
         if not FLUSH_BITS:
             return word(0)
         call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), self._mode_place)
         old = builder.load(self._mode)
         kept = builder.and_(old, word(~FLUSH_BITS & 0xFFFFFFFF))
-        self.leave_mode(builder.select(flush, builder.or_(old, word(FLUSH_BITS)), kept))
+        self.leave_mode(builder.select(self.asked(FLUSH), builder.or_(old, word(FLUSH_BITS)), kept))
         return old
 
     def leave_mode(self, mode: Any) -> None:
@@ -144,12 +161,12 @@ class _Running:
 
 
 @intrinsic
-def _help(typingctx, table, width, state, flush):  # type: ignore[no-untyped-def]
+def _help(typingctx, order):  # type: ignore[no-untyped-def]
     """Take rows of an open program until its owner closes it."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        running = _Running(builder, *args[:3])
-        mode = running.enter_mode(cgutils.is_true(builder, args[3]))
+        running = _Running(builder, Words(builder, args[0]))
+        mode = running.enter_mode()
         with repeated(builder) as leave:
             leave(cgutils.is_false(builder, running.load(_OPEN)))
             running.share()
@@ -157,7 +174,7 @@ def _help(typingctx, table, width, state, flush):  # type: ignore[no-untyped-def
         running.leave_mode(mode)
         return context.get_dummy_value()
 
-    return types.void(table, width, state, flush), codegen
+    return types.void(order), codegen
 
 
 def _drive_alone(running: _Running, ends: Words, count: Any, counter: Words) -> None:
@@ -193,16 +210,15 @@ def _drive_shared(running: _Running, ends: Words, count: Any, counter: Words) ->
 
 
 @intrinsic
-def _drive(typingctx, arguments):  # type: ignore[no-untyped-def]
+def _drive(typingctx, order):  # type: ignore[no-untyped-def]
     """Carry out a program phase by phase until the end or a stop, then count."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        *program, phases, count, counters, asked = cgutils.unpack_tuple(builder, args[0])
-        running = _Running(builder, *program)
-        ends, counter = Words(builder, phases), Words(builder, counters)
-        old = running.enter_mode(cgutils.is_true(builder, builder.and_(asked, WORD(FLUSH))))
-        alone = cgutils.is_true(builder, builder.and_(asked, WORD(ALONE)))
-        with builder.if_else(alone) as (then, otherwise):
+        words = Words(builder, args[0])
+        running, count = _Running(builder, words), words[Order.PHASES]
+        ends, counter = words.at(Order.ENDS), words.at(Order.COUNTER)
+        old = running.enter_mode()
+        with builder.if_else(running.asked(ALONE)) as (then, otherwise):
             with then:
                 _drive_alone(running, ends, count, counter)
             with otherwise:
@@ -213,15 +229,15 @@ def _drive(typingctx, arguments):  # type: ignore[no-untyped-def]
         running.leave_mode(old)
         return context.get_dummy_value()
 
-    return types.void(arguments), codegen
+    return types.void(order), codegen
 
 
 def make_help(stamp: str) -> Function:
     """Write the part of a worker: take rows of an open program until its owner closes it."""
 
-    def help_(table, width, state, flush):  # type: ignore[no-untyped-def]
+    def help_(order):  # type: ignore[no-untyped-def]
         if stamp != "":
-            _help(table, width, state, flush)
+            _help(order)
 
     return help_
 
@@ -229,18 +245,18 @@ def make_help(stamp: str) -> Function:
 def make_drive(stamp: str) -> Function:
     """Write the part of the owner: phase by phase until the end or a stop, then count."""
 
-    def drive(table, width, state, phases, count, counters, mode):  # type: ignore[no-untyped-def]
+    def drive(order):  # type: ignore[no-untyped-def]
         if stamp != "":
-            _drive((table, width, state, phases, count, counters, mode))
+            _drive(order)
 
     return drive
 
 
 def helper() -> Function:
     """Compile the part of a worker."""
-    return compiling.function(make_help, types.void(*[types.uint64] * 4))
+    return compiling.function(make_help, types.void(types.uint64))
 
 
 def driver() -> Function:
     """Compile the part of the owner."""
-    return compiling.function(make_drive, types.void(*[types.uint64] * 7))
+    return compiling.function(make_drive, types.void(types.uint64))

@@ -26,6 +26,7 @@ from fastrms.work import ACCUMULATE, CLEAR, IDLE, UPDATE, Item, Workshop
 Array = NDArray[Any]
 AnyPlan: TypeAlias = Any  # Plan, ReferencePlan or DevicePlan: the engines share a surface
 _MOST_PLANS = 16
+_CALLS, _ENDED, _STOP = int(Count.CALLS), int(Count.ENDED), int(Count.STOP)
 
 
 class Stepper:
@@ -39,6 +40,7 @@ class Stepper:
         self.state = State(variables, row.velocity_start, settings.slot_dtype)
         self.shop = Workshop(row, settings, variables, self.state, undecayed)
         self.counter = np.zeros(len(Count), np.uint64)
+        self._counts = self.counter.data  # plain integers, read three times as fast
         self.counter[Count.ADDED] = row.counts == "every step" or settings.decay > 0
         self.dtypes = [a.dtype for a in variables.arrays]
         self._facts = [facts_of(a) for a in variables.arrays]
@@ -63,7 +65,7 @@ class Stepper:
     @property
     def calls(self) -> int:
         """How often `apply` has been called."""
-        return int(self.counter[Count.CALLS])
+        return self._counts[_CALLS]
 
     @calls.setter
     def calls(self, value: int) -> None:
@@ -72,12 +74,12 @@ class Stepper:
     @property
     def carried_out(self) -> int:
         """How many steps came to an end here, counted by the row or not, stopped or not."""
-        return int(self.counter[Count.ENDED])
+        return self._counts[_ENDED]
 
     @property
     def stopped(self) -> bool:
         """Whether the last step found a gradient that is not finite and changed nothing."""
-        return bool(self.counter[Count.STOP])
+        return self._counts[_STOP] != 0
 
     @property
     def iterations(self) -> int:

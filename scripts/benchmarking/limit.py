@@ -14,7 +14,7 @@ from numba import carray, cfunc, types
 from fastrms import kernels
 from fastrms.elements import pointer
 from fastrms.layout import Count
-from fastrms.program import Column
+from fastrms.program import ALONE, Column, Order
 from fastrms.rule import Variant, moves
 from fastrms.tables import Slate
 from fastrms.work import Item
@@ -104,14 +104,11 @@ def _replaced(plan: Any, exchange: Callable[[int], int]) -> Any:
         other.rows[here, Column.TABLE] = walked.ctypes.data
     counter = np.zeros(len(Count), np.uint64)
     # A state of its own: a worker late from the plan's step must not help here with its table.
-    table, other.state = other.rows.ctypes.data, np.zeros_like(plan.state)
-    own = (table, plan._alone[1], other.state.ctypes.data, *plan._alone[3:5], counter.ctypes.data)
-    other._alone, other._shared = (*own, plan._alone[6]), (*own, plan._shared[6])
-    if plan._job is not None:
-        function, arguments, kept = plan._job
-        words = (table, arguments[1], other.state.ctypes.data, *arguments[3:])
-        other._job = (function, words, (other.rows, other.state, *kept[2:]))
-    other._counter = counter
+    other.state, words = np.zeros_like(plan.state), plan.order.tolist()
+    words[Order.MODE] &= ~ALONE
+    words[Order.TABLE], words[Order.STATE] = other.rows.ctypes.data, other.state.ctypes.data
+    words[Order.COUNTER], other._counter = counter.ctypes.data, counter
+    other.give_orders(words)
     return other
 
 

@@ -153,10 +153,10 @@ def _judged(plan: Plan, kept: list[Run], thrown: list[Run]) -> Outcome:
 
 
 def _pair(plan: Plan, ours: Worker, peer: Worker, case: Case) -> Run:
-    """Time one case in two processes in turn: yardstick, ours, the peer's."""
+    """Time one case in two processes in turn; ours and the peer's each follow other arrays."""
     peer.ask("prepare", case=case, quick=plan.quick)
     facts = ours.ask("prepare", case=case, quick=plan.quick)
-    times: dict[str, list[float]] = {"limit": [], "ours": [], "peer": []}
+    times: dict[str, list[float]] = {"ours": [], "limit": [], "peer": []}
     for _ in range(plan.rounds):
         for name, seconds in times.items():
             time.sleep(_REST)

@@ -129,7 +129,7 @@ SPECS = [
         Case(MANY, kind="flat"),
         Bar("<=", 1.15, "x"),
         _over("ours", "flat"),
-        _beside("ours", "flat", "limit"),
+        _beside("ours", "flat", "limit of many", "limit"),
     ),
     Spec(
         "many",

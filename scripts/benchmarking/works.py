@@ -58,6 +58,11 @@ def fill(size: int, seed: int) -> Array:
     return numbers
 
 
+def plan_of(optimizer: Any) -> Any:
+    """Return the program of an optimizer's one kind of step."""
+    return next(iter(optimizer._core.stepper._plans.values()))
+
+
 class Ours:
     """One of our optimizers after its first step, with its variables and gradients."""
 
@@ -77,9 +82,7 @@ class Ours:
     @property
     def plan(self) -> Any:
         """Return the program of the step just made."""
-        stepper = self.optimizer._core.stepper
-        assert stepper is not None
-        return next(iter(stepper._plans.values()))
+        return plan_of(self.optimizer)
 
     def slots(self, name: str) -> list[Array]:
         """Return the arrays of one slot."""
