@@ -55,11 +55,11 @@ class Variable(Expression):
         with np.errstate(over="ignore", under="ignore"):
             np.copyto(self.array, fresh, casting="unsafe")
 
-    def holding(self, value: Array) -> Array:
+    def holding(self, value: Array, what: str = "a value") -> Array:
         """Return an array if it has the variable's shape, or raise."""
         if value.shape != self.array.shape:
             raise ValueError(
-                f"variable {self.name!r} cannot hold a value of shape {value.shape}; expected "
+                f"variable {self.name!r} cannot hold {what} of shape {value.shape}; expected "
                 f"{self.array.shape}. Nothing was changed."
             )
         return value

@@ -142,8 +142,8 @@ class Layer:
                 f"{self.name!r} has {len(own)} weights of shapes {expected}; received "
                 f"{len(given)}: {[w.shape for w in given]}. Nothing was changed."
             )
-        for variable, value in zip(own, given, strict=True):
-            variable.holding(value)
+        for place, (variable, value) in enumerate(zip(own, given, strict=True)):
+            variable.holding(value, f"array {place}")
         K.batch_set_value(list(zip(own, given, strict=True)))
 
     def count_params(self) -> int:

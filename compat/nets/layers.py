@@ -149,7 +149,7 @@ class InputLayer(Layer):
     """Where a net begins."""
 
     def __init__(self, shape: Any, dtype: Any = None, name: str | None = None) -> None:
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(name=name or f"input_{K.get_uid('input')}", dtype=dtype)
         self.built = True
         found = K.placeholder(shape=shape, dtype=dtype, name=self.name)
         found.history = (self, [], [found])

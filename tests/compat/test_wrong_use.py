@@ -226,3 +226,13 @@ def test_gradients_of_relu_are_products_as_in_tensorflow():
     g = K.variable([np.inf, np.nan, -2.0, np.inf, 3.0, 4.0])
     (found,) = K.gradients(K.sum(K.relu(x) * g), [x])
     np.testing.assert_array_equal(K.eval(found), [np.nan, np.nan, -0.0, np.inf, 0, 0])
+
+
+def test_inputs_are_named_as_in_keras_and_wrong_weights_of_a_layer_by_their_place():
+    K.clear_session()
+    assert [layers.Input((2,)).name, layers.Input((2,), name="mine").name] == ["input_1", "mine"]
+    made = net()
+    kernel, _ = made.get_weights()
+    with pytest.raises(ValueError, match=r"'dense_1/bias' .* array 1 of shape \(3,\); .* \(2,\)"):
+        made.layers[0].set_weights([kernel + 1, np.ones(3)])
+    np.testing.assert_array_equal(made.get_weights()[0], kernel)
