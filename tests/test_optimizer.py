@@ -6,6 +6,7 @@ import pydoc
 import numpy as np
 import pytest
 
+import battery
 import fastrms
 
 KERAS_3_DEFAULTS = {
@@ -98,3 +99,18 @@ def test_rows_with_a_root_of_zero_go_on_below_zero(dialect):
     for gradient in ([1, -2, 0.5], [0.25, 0, 3], [-1, 1, 1]):
         optimizer.apply([np.array(gradient, "f")], [variable])
     assert [float(x).hex() for x in variable] == BELOW_ZERO
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_kernels_take_the_root_of_zero_as_the_reference_does(dtype):
+    found = []
+    for compiled in (True, False):
+        variable = battery.odd_numbers((40,), dtype, 1)
+        optimizer = fastrms.RMSprop(0.01, rho=1.5, epsilon=0.125, dialect="keras-2.2")
+        optimizer.build([variable])
+        optimizer._core.stepper._compiled = compiled
+        for seed in (2, 3):
+            optimizer.apply([battery.odd_numbers((40,), dtype, seed)], [variable])
+        found.append(variable)
+    np.testing.assert_array_equal(*found)
+    assert np.isfinite(found[0]).sum() > 15
