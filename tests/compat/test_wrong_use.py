@@ -236,3 +236,12 @@ def test_inputs_are_named_as_in_keras_and_wrong_weights_of_a_layer_by_their_plac
     with pytest.raises(ValueError, match=r"'dense_1/bias' .* array 1 of shape \(3,\); .* \(2,\)"):
         made.layers[0].set_weights([kernel + 1, np.ones(3)])
     np.testing.assert_array_equal(made.get_weights()[0], kernel)
+
+
+def test_summary_prints_each_layer_and_the_sum(capsys):
+    models.Sequential(
+        [layers.Dense(2, input_dim=3, name="one"), layers.Flatten(name="two")]
+    ).summary()
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["one", "(None,", "2)", "8"]
+    assert rows[1:] == [["two", "(None,", "2)", "0"], ["Total", "params:", "8"]]
