@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import fastrms
 from fastrms import weights
+from fastrms.arguments import Settings
 
 Array = NDArray[Any]
 FOLDER = Path(__file__).parent / "goldens"
@@ -385,17 +386,21 @@ def distances(case: Case, trace: Trace) -> dict[str, Distance]:
 
 
 class Outcome(NamedTuple):
-    """What is kept of a replay: how far each dtype's arrays are off, and the weights' names."""
+    """What is kept of a replay: how far each dtype's arrays are off, names, and rates shown."""
 
     found: dict[str, Distance]
     names: list[str]
+    rates: list[tuple[float, int]]  # with the iterations made until then
+    settings: Settings
 
 
 @functools.cache
 def outcome(case: Case) -> Outcome:
     """Replay a case in its own row, once for all who ask in this process."""
     trace, named = replay(case), fastrms.DIALECTS[case.dialect].weights.names
-    return Outcome(distances(case, trace), _names(case, trace.optimizer) if named else [])
+    names = _names(case, trace.optimizer) if named else []
+    rates = list(zip(trace.rates, trace.iterations, strict=True))
+    return Outcome(distances(case, trace), names, rates, inner_of(trace.optimizer).settings)
 
 
 def _names(case: Case, optimizer: Any) -> list[str]:
