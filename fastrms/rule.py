@@ -18,6 +18,7 @@ class Variant(NamedTuple):
     centered: bool = False
     momentum: bool = False
     epsilon_inside: bool = False
+    floored_root: bool = False
     incremental_velocity: bool = False
     incremental_average: bool = False
     square_last: bool = False
@@ -40,7 +41,6 @@ class Variant(NamedTuple):
     absent: bool = False
     still: bool = False
     squares_given: bool = False
-    root_from_zero: bool = False
     flush: bool = False
     half: bool = False
     brain: bool = False
@@ -133,8 +133,9 @@ def make_step(sqrt: Function, fit: Function, smaller: Function) -> Function:
     def step(gradient, spread, hyper, variant):  # type: ignore[no-untyped-def]
         if variant.epsilon_inside:
             spread = fit(spread + hyper.epsilon, variant)
-        if variant.root_from_zero:
-            spread = -smaller(-spread, hyper.one - hyper.one)
+        if variant.floored_root:
+            zero = hyper.one - hyper.one
+            spread = -smaller(-spread, zero) + zero  # where it was negative not -0.0
         rms = fit(sqrt(spread), variant)
         if not variant.epsilon_inside:
             rms = fit(rms + hyper.epsilon, variant)

@@ -16,10 +16,9 @@ from fastrms.dialects.fields import (
     Weights,
 )
 
+# K.sqrt is the root of 0 for negative numbers, which rho > 1 gives (backend/*_backend.py).
+_ROOT = frozenset({"floored_root"})
 _INSIDE = frozenset({"epsilon_inside"})
-# K.sqrt takes the root of 0 for negative numbers (keras 1.2.2 backend/tensorflow_backend.py:1210,
-# theano_backend.py:379); recorded with rho=1.5, where the mean falls below 0.
-_ROOT = frozenset({"root_from_zero"})
 _LEARNING_RATE = Argument(default=0.001, kind="rate")
 _OFF_BELOW_ZERO = Argument(none="off", note="0 and below mean no clipping")
 
@@ -66,7 +65,7 @@ KERAS_0 = replace(
         "epsilon": Argument(default=1e-6),
         "decay": Argument(effect="refused", note="RMSprop has no decay before Keras 1.0.3"),
     },
-    form=Form(_INSIDE),
+    form=Form(_INSIDE | _ROOT),
     decay=None,
     flushes_subnormals=False,
     config=("lr", "rho", "epsilon", "?clipnorm", "?clipvalue"),
