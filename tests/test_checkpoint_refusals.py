@@ -117,6 +117,15 @@ def graph(message):
     return build
 
 
+def missing_tensor():
+    """Describe an optimizer whose counter and slots are tensors that the file lacks."""
+    from fastrms.checkpoint.graph import Node, serialize
+
+    key = "gone/.ATTRIBUTES/VARIABLE_VALUE"
+    optimizer = Node({"iter": 2, "learning_rate": 2}, slots=[(2, "rms", 2)])
+    return serialize([Node({"optimizer": 1, "w": 2}), optimizer, Node(name="w", key=key)])
+
+
 def old_file(path):
     data = bytearray((samples.folder() / "tf13saver/v1fmt.ckpt").read_bytes())
     data[200] ^= 1
@@ -174,6 +183,7 @@ TENSORFLOW = {
         graph(wire.field(1, wire.field(1, b"\x12\x02\xff\xfe"))),
         "UTF-8",
     ),
+    "graph with a tensor that is not there": (graph(missing_tensor()), "not in the file"),
     "an old file with a flipped bit": (old_file, "checksum"),
 }
 
@@ -348,6 +358,11 @@ def bomb(path):
     npz(path, {"arr_0.npy": zeros}, zipfile.ZIP_DEFLATED)
 
 
+def many_bombs(path):
+    zeros = npy(described(shape=f"({1 << 18},)"), bytes(1 << 20))
+    npz(path, {f"arr_{i}.npy": zeros for i in range(40)}, zipfile.ZIP_DEFLATED)
+
+
 ARCHIVES = {
     "a member outside": (lambda p: npz(p, {"../arr_0.npy": b"x"}), "leads out"),
     "an absolute member": (lambda p: npz(p, {"/arr_0.npy": b"x"}), "leads out"),
@@ -360,6 +375,7 @@ ARCHIVES = {
     "an unknown method": (patched(b"PK\1\2", 10, 99, "<H"), "damaged|claims|method"),
     "a member beyond the end": (patched(b"PK\1\2", 42, 1 << 20), "no header|damaged"),
     "a compression bomb": (bomb, "compression bomb"),
+    "many small compression bombs": (many_bombs, "40 members .* compression bomb"),
     "cut": (lambda p: (npz(p, {"a.npy": b"x"}), p.write_bytes(p.read_bytes()[:-9])), "damaged"),
 }
 
