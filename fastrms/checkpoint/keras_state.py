@@ -84,7 +84,8 @@ def _scalars(found: Found, system: System, rule: str, config: Any, scaler: Any) 
     counts = rule not in ("RMSprop", "none") or not system.dialect
     counts = counts or "iterations" in DIALECTS[system.dialect].weights.order
     if entries and counts and entries[0].array.size == 1 and entries[0].dtype != "bfloat16":
-        result.iterations = _counter(entries.pop(0))
+        count = _counter(entries.pop(0))
+        result.iterations = count if (found.own or {}).get("counted", True) else None
     rate = config.get("learning_rate")
     if modern and entries and entries[0].array.shape == () and not isinstance(rate, Mapping):
         result.rate = float(entries.pop(0).array)
