@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import tracemalloc
+import warnings
 import zipfile
 
 import numpy as np
@@ -86,6 +87,17 @@ def test_a_conversion_puts_variables_in_the_order_of_the_other_system_and_back()
     assert all(a.tobytes() == b.tobytes() for a, b in pairs)
     weights = state.optimizer().trainable_variables
     assert [w.tobytes() for w in weights] == [state.weights[n].tobytes() for n in LAYERS]
+
+
+def test_a_list_that_would_fit_in_two_orders_is_told_of():
+    state = fastrms.load(samples.folder() / SORTED)
+    arrays = {v.name: np.ones(v.shape, v.dtype) for v in state.variables}
+    with pytest.warns(fastrms.PortingWarning, match=r"in the file's order.*'b_beta:0', 'b_gamma"):
+        state.optimizer(list(arrays.values()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        state.optimizer(arrays)
+        fastrms.load(samples.folder() / "k20-tf/bn.h5").optimizer(list(arrays.values()))
 
 
 def test_two_variables_of_one_shape_are_never_guessed_apart(tmp_path):

@@ -55,6 +55,7 @@ def matched(checkpoint: Any, variables: Any) -> Match:
                 f"{[(v.name, v.shape) for v in known][:8]}. Build the optimizer with the same "
                 "variables, or pass variables={name: array} to load a part."
             )
+        _warn_sorted(checkpoint)
     for array, index in zip(arrays, indices, strict=True):
         shape = getattr(array, "shape", None)
         if shape != known[index].shape:
@@ -64,6 +65,24 @@ def matched(checkpoint: Any, variables: Any) -> Match:
                 f"{[v.name for v in known][:8]}, or as a dictionary with these names."
             )
     return Match(variables, arrays, indices)
+
+
+def _warn_sorted(checkpoint: Any) -> None:
+    """Warn where a list in the order of the layers would fit as well as one in the file's."""
+    known, order = checkpoint.variables, layer_order(checkpoint) or []
+    names, sorted_out = [v.name for v in known], [known[i] for i in order]
+    if (
+        sorted_out
+        and sorted_out != known
+        and [v.shape for v in sorted_out] == [v.shape for v in known]
+    ):
+        warnings.warn(
+            f"the list of variables is taken in the file's order {names[:8]}: Keras 1 sorts them "
+            "by name, and the order of the layers would fit as well; pass a dictionary by these "
+            "names to be safe.",
+            PortingWarning,
+            stacklevel=5,
+        )
 
 
 def list_of(variables: Any) -> list[Any]:
