@@ -296,6 +296,12 @@ H5 = {
         attribute("/", "training_config", '{"optimizer_config": {"config": {}}}'),
         "class_name",
     ),
+    "optimizer that is a text": (
+        attribute("/", "training_config", '{"optimizer_config": "x"}'),
+        "class_name",
+    ),
+    "inner optimizer that is a number": (config(inner_optimizer=1.5), "class_name"),
+    "momentum that is a text": (config(momentum="0.9"), "momentum is '0.9'"),
     "one slot missing": (
         on_h5(
             lambda f, _: f[GROUP].attrs.__setitem__(

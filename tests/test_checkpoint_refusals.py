@@ -616,6 +616,35 @@ def test_hostile_safetensors(kind, tmp_path):
         fastrms.load(tmp_path / "run.safetensors")
 
 
+DESCRIPTIONS = {
+    "a dialect that is a list": {"dialect": []},
+    "a rule that is a dict": {"rule": {}},
+    "a writer's version that is a number": {"writer": ["w", 1.5, None]},
+    "a writer of four parts": {"writer": ["w", None, None, None]},
+    "notes that are numbers": {"notes": [1]},
+    "an endless shape": {"variables": [["w", [float("inf")], "float32"]]},
+    "slots that are no lists": {"slots": {"velocity": None}},
+    "a tensor by a number": {"slots": {"velocity": [1]}},
+    "a config that is a text": {"config": "rho"},
+    "a counter that is a text": {"iterations": "1"},
+    "a format that is a text": {"format": "1"},
+}
+
+
+@pytest.mark.parametrize("kind", DESCRIPTIONS)
+def test_hostile_descriptions_of_our_own(kind, tmp_path):
+    optimizer = fastrms.RMSprop()
+    optimizer.build({"w": np.ones(2, "f4")})
+    fastrms.save(tmp_path / "run.npz", optimizer)
+    with np.load(tmp_path / "run.npz") as arrays:
+        found = dict(arrays)
+    text = json.dumps(json.loads(found["fastrms"].tobytes()) | DESCRIPTIONS[kind])
+    found["fastrms"] = np.frombuffer(text.encode(), np.uint8)
+    np.savez(tmp_path / "run.npz", **found)
+    with pytest.raises(fastrms.CheckpointError):
+        fastrms.load(tmp_path / "run.npz")
+
+
 FUZZED = (
     *("tf210/mom_mlp.ckpt.index", f"tf210/mom_mlp.ckpt{DATA}", "tf13saver/v1fmt.ckpt"),
     *("torch/mom.pt", "torch/dflt.legacy.pt", "torch/mom.safetensors"),

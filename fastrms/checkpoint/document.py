@@ -87,6 +87,7 @@ class Checkpoint:
     rule: str = "RMSprop"
 
     def __post_init__(self) -> None:
+        _check_texts(self)
         _check_variables(self.variables)
         _check_slots(self)
         require_plain(self.config, "config")
@@ -184,6 +185,21 @@ class Checkpoint:
             f"<Checkpoint of {self.rule} ({self.dialect}), {len(self.variables)} variables with "
             f"{slots}, iterations {self.iterations}, {self.format} by {self.writer.system} "
             f"{self.writer.version}>"
+        )
+
+
+def _check_texts(checkpoint: Checkpoint) -> None:
+    """Raise unless what is to be text is."""
+    system, *more = checkpoint.writer
+    texts = (checkpoint.rule, checkpoint.format, system, *checkpoint.notes)
+    if not all(isinstance(text, str) for text in texts):
+        raise CheckpointError(
+            f"rule, format, the writer's system and the notes are texts; received {texts!r:.120}."
+        )
+    if not all(isinstance(text, str | None) for text in (checkpoint.dialect, *more)):
+        raise CheckpointError(
+            f"dialect={checkpoint.dialect!r:.40} and the writer's {more!r:.80} are texts, or None "
+            "where they are not known."
         )
 
 

@@ -54,7 +54,8 @@ def _inner(optimizer: Mapping[str, Any] | None) -> tuple[str, dict[str, Any], di
     """Return an optimizer's class name and config, and the config of a loss scaler around it."""
     if optimizer is None:
         return "none", {}, {}
-    name, config = optimizer.get("class_name"), optimizer.get("config")
+    known = optimizer if isinstance(optimizer, Mapping) else {}
+    name, config = known.get("class_name"), known.get("config")
     if not isinstance(name, str) or not isinstance(config, Mapping):
         raise CheckpointError("the optimizer's class_name or config is missing; it is damaged.")
     if "inner_optimizer" in config:

@@ -118,7 +118,9 @@ def texts_of(
     checkpoint: Checkpoint, system: System, config: dict[str, Any], metadata: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a file's config with the optimizer in it, and its metadata or fresh ones."""
-    compiled = {**(config.get("compile_config") or {}), "optimizer": _optimizer(checkpoint, system)}
+    old = config.get("compile_config")
+    compiled = dict(old) if isinstance(old, dict) else {}
+    compiled["optimizer"] = _optimizer(checkpoint, system)
     fresh = {"keras_version": _version(checkpoint, system), "date_saved": ""}
     return {**config, "compile_config": compiled}, metadata or fresh
 
