@@ -26,20 +26,22 @@ from fastrms.threads import set_num_threads as set_num_threads
 from fastrms.variable import Variable as Variable
 
 if TYPE_CHECKING:
+    from fastrms import jit as jit
     from fastrms.checkpoint.document import Checkpoint as Checkpoint
     from fastrms.checkpoint.files import load as load
     from fastrms.checkpoint.files import save as save
 
 __version__ = "0.1.0"
-_LATER = {"Checkpoint": "document", "load": "files", "save": "files"}
+_FILES = "checkpoint.files"
+_LATER = {"Checkpoint": "checkpoint.document", "load": _FILES, "save": _FILES, "jit": "jit"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what deals with files when it is first used."""
+    """Import what deals with files, and what users' compiled code calls, when it is first used."""
     if name not in _LATER:
         raise AttributeError(f"module 'fastrms' has no attribute {name!r}")
     import importlib
 
-    found = getattr(importlib.import_module(f"fastrms.checkpoint.{_LATER[name]}"), name)
-    globals()[name] = found
+    module = importlib.import_module(f"fastrms.{_LATER[name]}")
+    globals()[name] = found = getattr(module, name, module)
     return found

@@ -53,11 +53,8 @@ class Settings:
 def _valid(argument: Argument, kind: str) -> str:
     """Describe what an argument may be."""
     low, high = argument.low, argument.high
-    bounds = ""
-    if low is not None and high is not None:
-        bounds = f" in [{low:g}, {high:g}]"
-    elif low is not None:
-        bounds = f" >= {low:g}"
+    bounds = "" if low is None else f" >= {low:g}"
+    bounds = bounds if high is None else f" in [{low:g}, {high:g}]"
     return f"{kind}{bounds}" + (" or None" if argument.none != "refused" else "")
 
 
@@ -74,12 +71,12 @@ def _number(row: Dialect, name: str, value: Any, argument: Argument) -> float | 
     """Check a number's kind, finiteness and range."""
     whole = argument.kind == "count"
     wanted = _valid(argument, "an integer" if whole else "a finite real number")
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+    broken = isinstance(value, bool | np.bool_) or not isinstance(value, Real)
+    # Real systems ask for an integer after they asked for truth, so that 0.0 is none.
+    if broken or (whole and value != 0 and not isinstance(value, int | np.integer)):
         raise _refuse(row, name, value, wanted)
     if argument.kind == "float rate" and not isinstance(value, float | np.floating):
         raise _refuse(row, name, value, "a float, or a callable without arguments")
-    if whole and not isinstance(value, int | np.integer):
-        raise _refuse(row, name, value, wanted)
     try:
         number = int(value) if whole else float(value)
         finite = math.isfinite(number)
@@ -95,19 +92,25 @@ def _number(row: Dialect, name: str, value: Any, argument: Argument) -> float | 
     return number
 
 
+def _switch(row: Dialect, name: str, value: Any) -> bool:
+    """Return whether an option is on: the real systems ask for the truth of what they are given."""
+    plain = value is None or isinstance(value, int | np.bool_)
+    if plain or (isinstance(value, Real) and math.isfinite(value)):
+        return bool(value)
+    raise _refuse(row, name, value, "True or False")
+
+
 def _checked(row: Dialect, name: str, value: Any) -> Any:
     """Return one argument's value as the row understands it."""
     argument = row.arguments[name]
+    if argument.kind == "bool":
+        return _switch(row, name, value)
     if value is None:
         if argument.none == "refused":
             raise _refuse(row, name, value, "a number, not None")
         return argument.fallback if argument.none == "default" else None
     if argument.kind == "absent":
         raise _refuse(row, name, value, "None")
-    if argument.kind == "bool":
-        if not isinstance(value, bool | np.bool_ | int):
-            raise _refuse(row, name, value, "True or False")
-        return bool(value)
     if argument.kind == "name":
         if not isinstance(value, str) or "/" in value:
             raise _refuse(row, name, value, "a string without '/'")
@@ -122,10 +125,10 @@ def _accepted(row: Dialect, name: str, value: Any) -> bool:
     argument = row.arguments.get(name)
     if argument is None or argument.effect == "refused":
         known = ", ".join(k for k, a in row.arguments.items() if a.effect != "refused")
-        note = f" {argument.note}." if argument is not None and argument.note else ""
+        note = f": {argument.note}" if argument is not None and argument.note else ""
         raise ArgumentError(
             f"the dialect {row.name!r} ({row.systems}) has no argument {name!r} "
-            f"(received {name}={value!r}).{note} Valid: {known}."
+            f"(received {name}={value!r}){note}. Valid: {known}."
         )
     if argument.effect == "ignored":
         if value is not None:
@@ -198,8 +201,7 @@ def _looked_at(row: Dialect, name: str, value: Any, given: Mapping[str, Any]) ->
     on = given.get(switch)
     if not isinstance(on, Default) and on:
         return _checked(row, name, value)
-    idle = Argument(kind="real", none="off")
-    return value if value is None else _number(row, name, value, idle)
+    return None if value is None else _number(row, name, value, Argument())
 
 
 def settle(row: Dialect, given: Mapping[str, Any]) -> Settings:

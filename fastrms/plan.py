@@ -192,7 +192,7 @@ class Plan:
     def _seal(self, counter: Words) -> None:
         """Turn the collected rows into the tables that compiled code reads."""
         shop = self.shop
-        self.rows = table_of(self._rows, len(Column))
+        self.rows = table_of(program.numbered(self._rows), len(Column))
         self.ends, self.state = words_of(self._ends), np.zeros(STATE_WORDS, np.int64)
         starts, ends = shop.written()
         places, patches = self._gradients()

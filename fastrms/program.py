@@ -14,6 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastrms import compiling
+from fastrms.errors import VariableError
 from fastrms.instructions import BYTES, WORD, Words, call, repeated
 from fastrms.layout import FLUSH_BITS, Count
 from fastrms.rule import Function
@@ -54,9 +55,20 @@ class Order(IntEnum):
 # A ticket carries the number of its run above these bits: a thread that was held up between reading
 # and claiming a ticket cannot claim the ticket of the same place in a later run.
 _RUN_BITS, _TICKET = 24, (1 << 24) - 1
+MOST_ROWS = 1 << _RUN_BITS
 # Byte offsets of a running program's shared words; the first says whether it is open.
 _OPEN, _LIMIT, _NEXT, _DONE = 0, 8, 16, 24
 STATE_WORDS, FLUSH, ALONE = 4, 1, 2
+
+
+def numbered(rows: list[list[int]]) -> list[list[int]]:
+    """Return the rows of a program, or raise if tickets cannot number them."""
+    if len(rows) > MOST_ROWS:
+        raise VariableError(
+            f"a step over these variables has {len(rows)} pieces; valid: at most {MOST_ROWS} in "
+            "one optimizer. Nothing was changed. Use several optimizers, or jit_compile=False."
+        )
+    return rows
 
 
 def call_row(builder: Any, row: Any, numbers: Any, function: Any) -> None:

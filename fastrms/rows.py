@@ -30,12 +30,6 @@ def read(shop: Workshop, index: int, value: Any) -> Any:
     if not isinstance(value, IndexedSlices):
         return shop.as_array(index, value)
     variable = shop.variables.arrays[index]
-    if shop.state.computed(variable.dtype) != variable.dtype:
-        raise GradientError(
-            f"the gradient of variable {shop.variables.label(index)} is IndexedSlices, which a "
-            "step with slot_dtype does not take; valid: an array of the variable's shape. "
-            "Nothing was changed."
-        )
     if not isinstance(variable, np.ndarray):
         return there(shop, index, value)
     return dense(shop, index, value) if shop.whole else prepared(shop, index, value)
@@ -131,7 +125,7 @@ def require_fitting(
     shape = (indices.size, *variable.shape[1:])
     numbers = "f" if isinstance(given.values, np.ndarray) else "fiu"
     if values.shape != shape or (
-        values.dtype.kind not in numbers and isinstance(values, np.ndarray)
+        values.dtype.kind not in numbers and values.dtype != variable.dtype
     ):
         found = f"values of shape {values.shape} and dtype {values.dtype}"
         raise refused(found, f"floating-point numbers of shape {shape}")
@@ -141,7 +135,7 @@ def require_fitting(
 
 
 def checked(shop: Workshop, index: int, given: IndexedSlices) -> tuple[Array, Array]:
-    """Return values (rows by width, in the variable's dtype) and indices, or raise."""
+    """Return values (rows by width, in the dtype of the step) and indices, or raise."""
     require_table(shop, index)
     variable = shop.variables.arrays[index]
     # A copy: other threads may change the array between this check and the step.
@@ -149,6 +143,7 @@ def checked(shop: Workshop, index: int, given: IndexedSlices) -> tuple[Array, Ar
     require_fitting(shop, index, given, values, indices)
     with np.errstate(over="ignore", under="ignore"):
         fitting = values.astype(variable.dtype, copy=False)  # the sums are of our own memory
+        fitting = fitting.astype(shop.state.computed(fitting.dtype), copy=False)
         fitting = fitting.reshape(indices.size, variable.size // max(len(variable), 1))
     return fitting, indices.astype(np.uint64)
 
@@ -176,12 +171,13 @@ def _summed(values: Array, indices: Array, squared: bool) -> tuple[Array, Array,
 
 
 def dense(shop: Workshop, index: int, given: IndexedSlices) -> Array:
-    """Return rows as a gradient of the variable's shape."""
+    """Return rows as a gradient of the variable's shape and dtype."""
     values, indices = checked(shop, index, given)
-    found, sums, _ = _summed(values, indices, False)
     variable = shop.variables.arrays[index]
     whole = np.zeros((len(variable), values.shape[1]), variable.dtype)
-    whole[found.astype(np.intp)] = sums
+    with np.errstate(all="ignore"):
+        found, sums, _ = _summed(values, indices, False)
+        whole[found.astype(np.intp)] = sums
     return whole.reshape(variable.shape)
 
 
@@ -245,14 +241,15 @@ def _conditioned(
     shop: Workshop, index: int, values: Array, variant: Variant, clip: Any = (1, 1)
 ) -> Array:
     """Apply the conditioning of a variant to values."""
-    hyper = shop.numbers[values.dtype].hyper
+    hyper = shop.numbers[shop.variables.arrays[index].dtype].hyper
     condition: Callable[..., Array] = reference.condition
     return condition(values, values, clip, hyper, variant)
 
 
 def _clipped(shop: Workshop, index: int, values: Array, total: float) -> Array:
     """Clip rows before they are summed, where the dialect does it then."""
-    variant, hyper = before_sums(shop, index), shop.numbers[values.dtype].hyper
+    variant = before_sums(shop, index)
+    hyper = shop.numbers[shop.variables.arrays[index].dtype].hyper
     if variant is None:
         return values
     clip: Any = (1, 1)

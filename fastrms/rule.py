@@ -18,6 +18,7 @@ class Variant(NamedTuple):
     centered: bool = False
     momentum: bool = False
     epsilon_inside: bool = False
+    floored_root: bool = False
     incremental_velocity: bool = False
     incremental_average: bool = False
     square_last: bool = False
@@ -126,14 +127,18 @@ def make_mean(fit: Function) -> Function:
     return mean
 
 
-def make_step(sqrt: Function, fit: Function) -> Function:
+def make_step(sqrt: Function, fit: Function, smaller: Function) -> Function:
     """Write the quotient of gradient and root mean square, times the learning rate."""
 
     def step(gradient, spread, hyper, variant):  # type: ignore[no-untyped-def]
         if variant.epsilon_inside:
-            rms = fit(sqrt(fit(spread + hyper.epsilon, variant)), variant)
-        else:
-            rms = fit(fit(sqrt(spread), variant) + hyper.epsilon, variant)
+            spread = fit(spread + hyper.epsilon, variant)
+        if variant.floored_root:
+            zero = hyper.one - hyper.one
+            spread = -smaller(-spread, zero) + zero  # where it was negative not -0.0
+        rms = fit(sqrt(spread), variant)
+        if not variant.epsilon_inside:
+            rms = fit(rms + hyper.epsilon, variant)
         if not (variant.rate_last or variant.rate_on_quotient):
             gradient = fit(hyper.learning_rate * gradient, variant)
         if variant.reciprocal:
@@ -237,7 +242,7 @@ class Rule(NamedTuple):
 def make_rule(sqrt: Function, fit: Function, smaller: Function, compiled: Function) -> Rule:
     """Build the rule over a target's square root, rounding, minimum and compiler, if it has one."""
     mean = compiled(make_mean(fit))
-    step = compiled(make_step(sqrt, fit))
+    step = compiled(make_step(sqrt, fit, smaller))
     advance = compiled(make_advance(fit, mean, step))
     return Rule(
         compiled(make_condition(fit, smaller)),

@@ -170,11 +170,8 @@ class Variables:
         self.given = self.given or self.arrays
         self.by_id = {id(a): i for given in (self.arrays, self.given) for i, a in enumerate(given)}
         own = (np.ndarray, Variable)
-        self.sources = [
-            i
-            for i, (array, given) in enumerate(zip(self.arrays, self.given, strict=True))
-            if isinstance(array, np.ndarray) and not isinstance(given, own)
-        ]
+        foreign = [i for i, given in enumerate(self.given) if not isinstance(given, own)]
+        self.sources = [i for i in foreign if isinstance(self.arrays[i], np.ndarray)]
         self._seen, self._heard, self._overwritten = -1, -1, list[int]()
         self.by_key = {key_of(a): i for i, a in enumerate(self.arrays) if a.size}
 
@@ -271,9 +268,7 @@ def _names(leaves: list[tuple[str | None, Any]]) -> list[str]:
 def order_of(array: Array) -> int:
     """Return the flags under which a gradient lies in memory as a variable's elements do."""
     flags = array.flags
-    if flags.c_contiguous or flags.f_contiguous:
-        return C_ORDER * flags.c_contiguous | F_ORDER * flags.f_contiguous
-    return C_ORDER
+    return (C_ORDER * flags.c_contiguous | F_ORDER * flags.f_contiguous) or C_ORDER
 
 
 def is_strided(array: Array) -> bool:

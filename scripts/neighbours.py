@@ -29,5 +29,10 @@ def lines() -> Iterator[str]:
         yield f"| {one} | {other} | {found or f'none: {reason}'} |"
 
 
+def page() -> str:
+    """Return the whole page."""
+    return "\n".join(lines()) + "\n"
+
+
 if __name__ == "__main__":
-    offer(__doc__, lambda: "\n".join(lines()) + "\n")
+    offer(__doc__, page)

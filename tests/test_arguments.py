@@ -167,6 +167,47 @@ def test_a_switch_turns_its_options_on() -> None:
             fastrms.RMSprop(ema_momentum=value)
 
 
+SWITCHES = [
+    (row.name, name)
+    for row in fastrms.DIALECTS.values()
+    for name, argument in row.arguments.items()
+    if argument.kind == "bool"
+]
+
+
+@pytest.mark.parametrize(("dialect", "name"), SWITCHES)
+def test_a_switch_is_what_its_truth_is(dialect: str, name: str) -> None:
+    for value in (True, False, 0, 1, 2, 0.0, 0.5, -1.0, None, np.True_, np.int64(3), F4(0.5)):
+        config = fastrms.RMSprop(dialect=dialect, **{name: value}).get_config()
+        assert config[name] is bool(value)
+    for value in (float("nan"), float("inf"), "True", 1j, [True], np.ones(2)):
+        with pytest.raises(ArgumentError) as caught:
+            fastrms.RMSprop(dialect=dialect, **{name: value})
+        battery.says_all(str(caught.value), [name, dialect, "valid: True or False"])
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize("dialect", ["keras-2.2", "tf-keras-v1"])
+def test_a_rho_above_1_steps_as_there(dialect: str, jit_compile: bool) -> None:
+    # Probed with Keras 2.2.4 and tf.keras of TF 1.13.2: K.sqrt of a negative velocity is 0.
+    variables = [np.array([0.5, -1.0, 0.25], F4), np.array([2.0, 1.0], F4)]
+    gradients = [np.array([0.5, -1.0, 0.25], F4), np.array([2.0, 0.0], F4)]
+    optimizer = fastrms.RMSprop(rho=2.0, dialect=dialect, jit_compile=jit_compile)
+    for _ in range(3):
+        optimizer.apply(gradients, variables)
+    np.testing.assert_allclose(variables[0], [-14999.5, 29999.0, -7499.75], rtol=1e-6)
+    np.testing.assert_allclose(variables[1], [-59998.0, 1.0], rtol=1e-6)
+
+
+def test_a_count_may_be_zero_of_any_kind_but_no_other_float() -> None:
+    counts = {"gradient_accumulation_steps": 0.0, "ema_overwrite_frequency": 0.0}
+    settings = fastrms.RMSprop(use_ema=True, **counts).settings
+    assert settings.gradient_accumulation_steps == settings.ema_overwrite_frequency == 0
+    for name in ("gradient_accumulation_steps", "ema_overwrite_frequency"):
+        with pytest.raises(ArgumentError, match=name):
+            fastrms.RMSprop(use_ema=True, **{name: 3.0})
+
+
 @pytest.mark.parametrize("dialect", ["keras-2.2", "tf-keras-v2"])
 def test_late_float16_steps_overflow_quietly_as_in_the_real_systems(dialect: str) -> None:
     optimizer = fastrms.RMSprop(0.5, dialect=dialect, decay=0.5, epsilon=1e-3)

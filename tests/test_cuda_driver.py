@@ -46,6 +46,7 @@ class Fake:
                 "cuMemAlloc": 4096,
                 "cuPointerGetAttribute": 0,
                 "cuDriverGetVersion": 13000,
+                "cuStreamIsCapturing": 1 if arguments[:1] in ((77,), (78,)) else 0,
                 "cuDeviceGetName": b"NVIDIA H100\0\0",
                 "cuDeviceTotalMem": 80 << 30,
             }
@@ -92,6 +93,36 @@ def test_a_launch_and_a_read_are_in_the_streams_order(fake: Fake) -> None:
     device.order(1, 7)
     names = [c[0] for c in fake.calls[-4:]]
     assert names == ["cuEventCreate", "cuEventRecord", "cuStreamWaitEvent", "cuEventDestroy"]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "waits"),
+    [(1, 7, True), (1, 77, False), (7, 77, False), (77, 7, True), (77, 78, True)],
+)
+def test_a_stream_that_is_captured_waits_for_no_work_outside(
+    fake: Fake, first: int, then: int, waits: bool
+) -> None:
+    device = driver.Driver(0)
+    fake.calls.clear()
+    device.order(first, then)
+    assert [c for c in fake.calls if c[0] == "cuStreamWaitEvent"] == (
+        [("cuStreamWaitEvent", then, None, 0)] if waits else []
+    )
+
+
+def test_a_compiler_that_is_missing_is_named(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = pytest.importorskip("fastrms.cuda.target")
+
+    def missing(*given: Any) -> Any:
+        raise RuntimeError("Failure finding libnvvm.so")
+
+    monkeypatch.setattr(target, "machine", driver.Driver)
+    monkeypatch.setattr(target, "supported", lambda capability: capability)
+    monkeypatch.setattr(target, "ptx", missing)
+    with pytest.raises(
+        fastrms.DeviceError, match=r"finding libnvvm.so.*fastrms\[cuda\].*CUDA_HOME"
+    ):
+        target.loaded(0, lambda: None, ("float32",))
 
 
 def test_nothing_is_copied_for_empty_arrays(fake: Fake) -> None:

@@ -110,6 +110,19 @@ def test_one_changed_bit_in_the_saved_state_fails_the_demo(
     assert "Resumed bit-equal │ no" in said.out
     assert "not bit-equal to the uninterrupted one; these arrays differ" in said.err
     assert "weights/output/bias" in said.err
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_training_runs_in_processes_of_their_own_with_one_blas_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    program = "import json, os; print(json.dumps({**os.environ, 'pid': os.getpid()}))"
+    monkeypatch.setattr(processes, "_PROGRAM", program)
+    seen = [processes.run_task(training.Task(1, "nowhere"), lambda _: None)[0] for _ in range(2)]
+    assert len({event["pid"] for event in seen} | {os.getpid()}) == 3
+    for library in ("OPENBLAS", "MKL", "OMP", "BLIS"):
+        assert {event[f"{library}_NUM_THREADS"] for event in seen} == {"1"}
 
 
 def test_a_failing_training_process_fails_the_demo_with_its_stderr(

@@ -103,3 +103,40 @@ def test_dialect_page_is_what_the_rows_say():
     assert "\n".join(dialect_table.table()) in readme, (
         "paste the output of scripts/dialect_table.py"
     )
+
+
+COMMANDS = (
+    "git clone ",
+    "python3 -m venv .venv && . .venv/bin/activate",
+    "pip install -e '.[demo]' && fastrms demo",
+    "pip install -e '.[test]' && pytest",
+)
+
+
+def test_readme_shows_the_commands_that_do_everything():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = [
+        line
+        for block in re.findall(r"```sh\n(.*?)```", readme, flags=re.S)
+        for line in block.splitlines()
+    ]
+    for command in COMMANDS:
+        assert any(line.startswith(command) for line in lines), command
+
+
+PAGES_WITH_LINKS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("scripts/**/*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_LINKS, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page):
+    def anchors(text):
+        heads = re.findall(r"^#+ (.*)$", text, flags=re.M)
+        return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        if path.startswith(("http://", "https://", "mailto:")):
+            continue
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +81,13 @@ def test_every_system_has_recordings():
     for row in fastrms.DIALECTS.values():
         for system in row.golden_systems:
             assert cases(system)
+
+
+def test_the_page_is_what_the_script_prints():
+    import neighbours  # the script reads this module's pairs
+
+    page = Path(__file__).resolve().parents[1] / "docs" / "neighbours.md"
+    written = page.read_text(encoding="utf-8")
+    assert written == neighbours.page(), (
+        "run: python scripts/neighbours.py --output docs/neighbours.md"
+    )

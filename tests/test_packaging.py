@@ -20,6 +20,10 @@ EXTRAS = {
     *("autodiff", "keras", "bfloat16", "cuda", "cuda-test"),
     *("demo", "test", "bench", "interop", "dev"),
 }
+TOP_LEVEL = (
+    *("setup.cfg", "pyproject.toml", "fastrms", "compat", "tests", "scripts", ".ci/run"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
+)
 OPTIONAL = {"autograd", "h5py", "rich", "matplotlib"}
 HEAVY = {"torch", "tensorflow", "jax", "jaxlib", "keras", "optax", "cupy", "numba-cuda", "triton"}
 
@@ -56,6 +60,13 @@ def modules_after(statement: str, folder: Path) -> set[str]:
     return set(json.loads(done.stdout))
 
 
+def test_the_top_level_is_what_was_drawn():
+    root = Path(__file__).resolve().parents[1]
+    for name in TOP_LEVEL:
+        assert (root / name).exists(), name
+    assert {path.parent.name for path in root.glob("*/__init__.py")} == {"fastrms", "compat"}
+
+
 def test_version_has_one_home():
     assert metadata.version("fastrms") == fastrms.__version__
 
@@ -82,7 +93,9 @@ def test_import_loads_no_extra_and_no_program(tmp_path):
     assert not {
         name
         for name in loaded
-        if f"{name}.".startswith(("fastrms.demo.", "fastrms.cli.", "fastrms.compat."))
+        if f"{name}.".startswith(
+            ("fastrms.demo.", "fastrms.cli.", "fastrms.compat.", "fastrms.jit.")
+        )
     }
 
 

@@ -59,7 +59,11 @@ def test_a_zero_gradient_moves_nothing(scene: Any, warm: int) -> None:
     dialect, options, arrays = scene
     optimizer = battery.optimizer(dialect, options)
     optimizer.build(arrays)
-    if not options.get("centered"):  # whose variance may go below -epsilon by rounding
+    # In half precision, and as 2.10 shipped it, a variance may go below -epsilon.
+    exact = dialect != "tf-keras-2.10-experimental" and not any(
+        a.dtype == "float16" for a in arrays
+    )
+    if exact or not options.get("centered"):
         for step in range(2 * warm):
             optimizer.apply(gradients_of(arrays, step))
     before = [battery.canonical(a) for a in arrays]

@@ -208,32 +208,42 @@ def test_norms_are_strict_and_need_no_atomics(kind: str, dtype: str, tmp_path: P
         assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in said
 
 
-def rows_of_keras_3(dtype: str) -> dict[str, tuple[str, Any]]:
+def rows_of_keras_3(dtype: str, wide: str) -> dict[str, tuple[str, Any]]:
     """Return the parts that a step of Keras 3 with gradients of rows needs besides the usual."""
     from fastrms.cuda.parts import Part
     from fastrms.cuda.tables import Move, Sums, Total
 
-    plain = Variant(update=False, half=dtype == "float16", brain=dtype == "bfloat16")
-    touched = variant("keras-3", {"momentum": 0.9, "clipnorm": 1.0}, dtype)
+    plain = Variant(update=False, half=wide == "float16", brain=wide == "bfloat16")
+    touched = variant("keras-3", {"momentum": 0.9, "clipnorm": 1.0}, wide)
     rest = touched._replace(factor=False, divisor=False, absent=True)
     again = plain._replace(value_last=True, factor=True, divisor=True)
     return {
-        "sums": ("table", Sums(plain._replace(scaled=True), again, True, dtype)),
-        "out": ("table", Move(False, dtype)),
-        "back": ("table", Move(True, dtype)),
+        "sums": ("table", Sums(plain._replace(scaled=True), again, True, dtype, wide)),
+        "out": ("table", Move(False, dtype, wide)),
+        "back": ("table", Move(True, dtype, wide)),
         "totals": ("totals", Total(dtype)),
-        "touched": ("update", Part(touched._replace(squares_given=True), dtype, dtype)),
-        "rest": ("update", Part(rest, dtype, dtype)),
-        "at rest": ("update", Part(rest._replace(still=True, momentum=False), dtype, dtype)),
+        "touched": ("update", Part(touched._replace(squares_given=True), wide, wide)),
+        "rest": ("update", Part(rest, dtype, wide)),
+        "at rest": ("update", Part(rest._replace(still=True, momentum=False), dtype, wide)),
     }
 
 
-@pytest.mark.parametrize("dtype", WIDTHS)
-@pytest.mark.parametrize("name", ["sums", "out", "back", "totals", "touched", "rest", "at rest"])
-def test_rows_are_strict_and_need_no_atomics(name: str, dtype: str, tmp_path: Path) -> None:
+ROWS = [
+    (name, dtype, dtype)
+    for name in ("sums", "out", "back", "totals", "touched", "rest", "at rest")
+    for dtype in WIDTHS
+]
+# With float32 slots; the others compute with none of 16 bits then.
+ROWS += [(n, d, "float32") for n in ("sums", "out", "back", "rest") for d in list(WIDTHS)[:2]]
+
+
+@pytest.mark.parametrize(("name", "dtype", "wide"), ROWS)
+def test_rows_are_strict_and_need_no_atomics(
+    name: str, dtype: str, wide: str, tmp_path: Path
+) -> None:
     from fastrms.cuda.kernels import Shape
 
-    kind, part = rows_of_keras_3(dtype)[name]
+    kind, part = rows_of_keras_3(dtype, wide)[name]
     text = compiled(Shape(kind, (part,), (0,)), (8, 0))
     require_strict(text)
     assert not re.search(r"\b(?:atom|red)\.", text)

@@ -263,3 +263,17 @@ def test_a_rate_that_fails_on_the_first_step_builds_nothing() -> None:
     with pytest.raises(ZeroDivisionError):
         optimizer.apply([np.ones(3)], [np.ones(3)])
     assert not optimizer.built
+
+
+def test_more_pieces_than_tickets_can_number_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastrms.program.MOST_ROWS", 2)
+    live = [np.ones(3, np.float32) for _ in range(3)]
+    opt = fastrms.RMSprop()
+    opt.build(live)
+    before = battery.snapshot(opt, live)
+    with pytest.raises(fastrms.VariableError, match=r"has 3 pieces; valid: at most 2 in one"):
+        opt.apply([v + 1 for v in live])
+    assert battery.snapshot(opt, live) == before
+    monkeypatch.undo()
+    opt.apply([v + 1 for v in live])
+    assert opt.iterations == 1

@@ -69,11 +69,51 @@ def test_other_dtypes_are_refused(value: Any) -> None:
         fastrms.RMSprop(slot_dtype=value)
 
 
-def test_rows_with_float32_slots_are_refused() -> None:
-    variable = np.ones((2, 3), np.float16)
-    rows = fastrms.IndexedSlices(np.ones((1, 3), np.float16), np.array([0]), (2, 3))
-    opt = fastrms.RMSprop(slot_dtype="float32")
-    opt.build([variable])
-    with pytest.raises(fastrms.GradientError, match="a step with slot_dtype does not take"):
-        opt.apply([rows])
-    np.testing.assert_array_equal(variable, 1)
+WITH_ROWS = [
+    (dialect, options)
+    for dialect, options in battery.combinations(
+        "plain", "momentum_centered", "both_clips", "clipnorm", "global_clipnorm"
+    )
+    if fastrms.DIALECTS[dialect].sparse is not None
+]
+
+
+@pytest.mark.parametrize(("dialect", "options"), [*WITH_ROWS, ("keras-3", "ema")])
+def test_a_step_with_rows_is_float32s_rounded_once(dialect: str, options: str) -> None:
+    """Rows given twice are summed, and perhaps squared, as float32 numbers."""
+    narrow, change = battery.numbers((6, 3), "float16"), battery.numbers((4, 3), "float16", 1)
+    wide, indices = narrow.astype(np.float32), [4, 1, 0, 2] if "both" in options else [4, 1, 4, 4]
+    chosen: dict[str, Any] = battery.OPTIONS[options]
+    ours = battery.optimizer(dialect, {**chosen, "slot_dtype": "float32"})
+    theirs = battery.optimizer(dialect, chosen)
+    theirs.build([wide])
+    theirs._core.stepper._compiled = False
+    ours.apply([fastrms.IndexedSlices(change, indices)], [narrow])
+    theirs.apply([fastrms.IndexedSlices(change.astype(np.float32), indices)])
+    np.testing.assert_array_equal(narrow, wide.astype(np.float16))
+    assert battery.digest(ours.get_weights()) == battery.digest(theirs.get_weights())
+
+
+@pytest.mark.parametrize("loss_scale", [None, 4.0])
+def test_rows_that_are_accumulated_become_an_array_of_the_variables_dtype(
+    loss_scale: float | None,
+) -> None:
+    options = {"gradient_accumulation_steps": 2, "loss_scale_factor": loss_scale}
+    change, results = battery.numbers((3, 3), "float16", 1), []
+    whole = np.zeros((6, 3), np.float32)
+    np.add.at(whole, [4, 1, 4], change.astype(np.float32))
+    for gradient in (fastrms.IndexedSlices(change, [4, 1, 4]), whole.astype(np.float16)):
+        variable = battery.numbers((6, 3), "float16")
+        opt = battery.optimizer("keras-3", {**options, "slot_dtype": "float32"})
+        for _ in range(2):
+            opt.apply([gradient], [variable])
+        results.append(battery.digest([variable, *opt.get_weights()]))
+    assert results[0] == results[1]
+
+
+def test_rows_whose_sum_float16_has_not_are_kept() -> None:
+    variable = np.zeros((2, 1), np.float16)
+    given = fastrms.IndexedSlices(np.full((2, 1), 6e4, np.float16), [1, 1])
+    opt = fastrms.RMSprop(0.5, rho=0.0, dialect="tf-keras-2.11", slot_dtype="float32")
+    opt.apply([given], [variable])
+    np.testing.assert_array_equal(variable, [[0], [-0.5]])

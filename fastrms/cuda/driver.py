@@ -124,9 +124,20 @@ class Driver:
         self.enter()
         staging.copy(address, values, stream)
 
+    @staticmethod
+    def _captures(stream: int) -> bool:
+        """Tell whether the work of a stream becomes a graph; that of the legacy one never does."""
+        return stream != 1 and bool(int(_call("cuStreamIsCapturing", stream)))
+
     def order(self, first: int, then: int) -> None:
-        """Let a stream wait on the device for the work that another has got so far."""
+        """Let a stream wait on the device for the work that another has got so far.
+
+        A graph cannot wait for work outside of it (CUDA_ERROR_STREAM_CAPTURE_ISOLATION), which who
+        captures it has to wait for.
+        """
         self.enter()
+        if self._captures(then) and not self._captures(first):
+            return
         event = _call("cuEventCreate", 2)  # CU_EVENT_DISABLE_TIMING
         _call("cuEventRecord", event, first)
         _call("cuStreamWaitEvent", then, event, 0)

@@ -20,6 +20,11 @@ SIZES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 COMPUTED = {name: types.float64 if name == "float64" else types.float32 for name in SIZES}
 
 
+def computed(part: Any) -> str:
+    """Return the dtype in which the numbers of a step are passed for a part of a kernel."""
+    return "float64" if part.dtype == "float64" else "float32"
+
+
 class Memory(NamedTuple):
     """How a kernel gets at `width` numbers of one dtype."""
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastrms.cuda.elements import SIZES
+from fastrms.cuda.columns import GRADIENT, LENGTH, VARIABLE, VELOCITY
+from fastrms.cuda.elements import SIZES, computed
 from fastrms.cuda.parts import Part, make_guard, make_lane, make_rows
 from fastrms.cuda.tables import Total, make
 from fastrms.cuda.target import (
@@ -35,10 +36,6 @@ COLUMNS, _BLOCK = len(Column), WARPS * LANES
 _ROW_BYTES, _LANES, _THREADS, _WARPS, _ONE, _ZERO = (
     np.uint64(n) for n in (8 * COLUMNS, LANES, THREADS, WARPS, 1, 0)
 )
-_LENGTH, _VARIABLE, _GRADIENT, _VELOCITY = (
-    np.uint64(column)
-    for column in (Column.LENGTH, Column.VARIABLE, Column.GRADIENT, Column.VELOCITY)
-)
 
 
 class Shape(NamedTuple):
@@ -52,7 +49,7 @@ class Shape(NamedTuple):
     @property
     def dtypes(self) -> tuple[str, ...]:
         """The dtypes of the numbers, in the order of the kernel's parameters."""
-        found = dict(zip(self.places, (part.computed for part in self.parts), strict=True))
+        found = dict(zip(self.places, (computed(part) for part in self.parts), strict=True))
         return tuple(found[k] for k in sorted(found))
 
 
@@ -81,9 +78,9 @@ def _make_total(part: Total) -> Function:
     """Write how the sums of a row's chunks become one."""
 
     def total(row, first, hyper):  # type: ignore[no-untyped-def]
-        found = add_up(word(row, _GRADIENT), word(row, _LENGTH), first)
+        found = add_up(word(row, GRADIENT), word(row, LENGTH), first)
         if first == _ZERO:
-            set_double(word(row, _VARIABLE), found)
+            set_double(word(row, VARIABLE), found)
 
     return inline(total)
 
@@ -91,9 +88,9 @@ def _make_total(part: Total) -> Function:
 def _make_clips(part: Part, kind: int) -> Function:
     """Write how the sums of chunks become the factor and the divisor of each variable."""
     variant, spans_all, clip_pair = part.variant, kind != EACH, rule.clip
-    fit_norm, one_number = fit, np.float64 if part.computed == "float64" else np.float32
-    _, fetch, put = memory(part.computed, 1)
-    size = np.uint64(SIZES[part.computed])
+    fit_norm, one_number = fit, np.float64 if computed(part) == "float64" else np.float32
+    _, fetch, put = memory(computed(part), 1)
+    size = np.uint64(SIZES[computed(part)])
 
     def write_pair(place, total, hyper):  # type: ignore[no-untyped-def]
         norm = fit_norm(one_number(math.sqrt(total)), variant)
@@ -107,8 +104,8 @@ def _make_clips(part: Part, kind: int) -> Function:
     write = inline(write_pair)
 
     def clips(row, first, hyper):  # type: ignore[no-untyped-def]
-        members, sums = word(row, _LENGTH), word(row, _VARIABLE)
-        starts, pairs = word(row, _GRADIENT), word(row, _VELOCITY)
+        members, sums = word(row, LENGTH), word(row, VARIABLE)
+        starts, pairs = word(row, GRADIENT), word(row, VELOCITY)
         if spans_all:
             total = add_up(sums, word(starts, members), first)
             if first == _ZERO:
@@ -189,7 +186,7 @@ def _make_squares(shape: Shape) -> Function:
             cuda.syncthreads()
             width = width >> _ONE
         if lane == _ZERO and index < rows:
-            set_double(word(row, _VARIABLE), shared[thread])
+            set_double(word(row, VARIABLE), shared[thread])
 
     return kernel
 

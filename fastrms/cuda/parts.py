@@ -8,25 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastrms.cuda.elements import BYTES, SIZES
+from fastrms.cuda.columns import ACCUMULATOR, CLIP, GRADIENT, LENGTH, MEMBERS, VARIABLE
+from fastrms.cuda.elements import BYTES, SIZES, computed
 from fastrms.cuda.target import LANES, THREADS, inline, memory, rule, set_double, word
-from fastrms.program import Column
 from fastrms.rule import CONDITIONING, Function, Slots, Variant, moves
 
 _LANES, _THREADS, _ZERO = np.uint64(LANES), np.uint64(THREADS), np.uint64(0)
 _ALIGNED = np.uint64(BYTES - 1)
-_LENGTH, _VARIABLE, _GRADIENT, _VELOCITY, _ACCUMULATOR, _CLIP = (
-    np.uint64(column)
-    for column in (
-        Column.LENGTH,
-        Column.VARIABLE,
-        Column.GRADIENT,
-        Column.VELOCITY,
-        Column.ACCUMULATOR,
-        Column.CLIP,
-    )
-)
-_MEMBERS = tuple(np.uint64(c) for c in range(Column.VARIABLE, Column.ACCUMULATOR + 1))
 
 
 class Part(NamedTuple):
@@ -35,11 +23,6 @@ class Part(NamedTuple):
     variant: Variant
     dtype: str
     slots: str
-
-    @property
-    def computed(self) -> str:
-        """The dtype in which the numbers of a step are passed."""
-        return "float64" if self.dtype == "float64" else "float32"
 
 
 def _make_element(part: Part) -> Function:
@@ -142,15 +125,15 @@ def make_rows(part: Part) -> Function:
     count = BYTES // SIZES[part.dtype]
     wide, single, width = _make_span(part, count), _make_span(part, 1), np.uint64(count)
     clips = part.variant.factor or part.variant.divisor
-    fetch, size = memory(part.computed, 1).fetch, np.uint64(SIZES[part.computed])
-    a, b, c, d, e, f, g = _MEMBERS
+    fetch, size = memory(computed(part), 1).fetch, np.uint64(SIZES[computed(part)])
+    a, b, c, d, e, f, g = MEMBERS
 
     def rows(row, first, hyper):  # type: ignore[no-untyped-def]
         members = (
             word(row, a), word(row, b), word(row, c), word(row, d), word(row, e), word(row, f),
             word(row, g),
         )  # fmt: skip
-        length, pair = word(row, _LENGTH), word(row, _CLIP)
+        length, pair = word(row, LENGTH), word(row, CLIP)
         clip = (fetch(pair)[0], fetch(pair + size)[0]) if clips else (hyper.one, hyper.one)
         mixed = members[0] | members[1] | members[2] | members[3] | members[4] | members[5]
         vectors = length // width if (mixed | members[6]) & _ALIGNED == _ZERO else _ZERO
@@ -174,11 +157,11 @@ def make_guard(part: Part) -> Function:
     fetch, size = memory(part.dtype, 1).fetch, np.uint64(SIZES[part.dtype])
 
     def guard(row, first, hyper):  # type: ignore[no-untyped-def]
-        length, gradients, i = word(row, _LENGTH), word(row, _GRADIENT), first
+        length, gradients, i = word(row, LENGTH), word(row, GRADIENT), first
         while i < length:
             gradient = fetch(gradients + i * size)[0]
             if gradient - gradient != hyper.one - hyper.one:
-                set_double(word(row, _VARIABLE), 1.0)
+                set_double(word(row, VARIABLE), 1.0)
             i += _THREADS
 
     return inline(guard)
@@ -192,8 +175,8 @@ def make_lane(part: Part) -> Function:
     size, slot_size = np.uint64(SIZES[part.dtype]), np.uint64(SIZES[part.slots])
 
     def lane(row, first, hyper):  # type: ignore[no-untyped-def]
-        length, gradients = word(row, _LENGTH), word(row, _GRADIENT)
-        accumulators, total, i = word(row, _ACCUMULATOR), 0.0, first
+        length, gradients = word(row, LENGTH), word(row, GRADIENT)
+        accumulators, total, i = word(row, ACCUMULATOR), 0.0, first
         while i < length:
             gradient = fetch(gradients + i * size)[0]
             if conditions:

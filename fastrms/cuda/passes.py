@@ -7,8 +7,12 @@ import numpy as np
 from fastrms.cuda import kernels, target
 from fastrms.cuda.kernels import Shape
 from fastrms.cuda.memory import Place
+from fastrms.errors import DeviceError
 from fastrms.program import Column
 from fastrms.reference import CHUNK
+
+# Blocks of one launch: gridDim.x, from compute capability 3.0 on (CUDA Programming Guide).
+MOST_ROWS = 2**31 - 1
 
 
 def chunks(size: int) -> int:
@@ -45,6 +49,11 @@ class Launch:
     """A kernel, its grid and its arguments."""
 
     def __init__(self, one: Pass, address: int, place: Place, numbers: dict[Any, Any]) -> None:
+        if len(one.rows) > MOST_ROWS:
+            raise DeviceError(
+                f"a step needs {len(one.rows)} pieces of {CHUNK} elements or fewer in one launch; "
+                f"valid: at most {MOST_ROWS}. Nothing was changed. Use several optimizers."
+            )
         shape, dtypes = one.sealed()
         self.kernel = target.loaded(place.ordinal, kernels.kernel(shape), shape.dtypes)
         given = [numbers[dtype].array for dtype in dtypes]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms import rows
+from fastrms.cuda.elements import computed
 from fastrms.cuda.kernels import COLUMNS
 from fastrms.cuda.memory import DeviceArray, zeros
 from fastrms.cuda.parts import Part
@@ -57,7 +58,7 @@ class DevicePlan:
             passes.append(Pass("update"))
             for item in items:
                 self._add_update(passes[-1], item)
-        self._owners = [array.owner for array in variables]
+        self._owners = shop.variables.given
         self._seen: list[Any] = [_UNSEEN if kind else None for kind in present]
         self._variables = variables
         self._gradients: list[Any] = [None] * len(present)
@@ -144,7 +145,7 @@ class DevicePlan:
         """Append the row that turns sums into the factors of one dtype's variables."""
         shop, each = self.shop, self.shop.norm_kind == EACH
         part, dtype = self._part(members[0], shop.target(members[0].index))
-        wide = np.dtype(part.computed)
+        wide = np.dtype(computed(part))
         pairs = zeros(2 * len(members), wide, self.place)
         table = zeros(span.size, np.dtype(np.float64), self.place)
         self.place.machine.write(table.address, np.ascontiguousarray(span), self.place.stream)
@@ -196,8 +197,10 @@ class DevicePlan:
             if gradient is None or gradient is self._gradients[index]:
                 return
         places, offsets = self._places[index]
-        self.rows[places, Column.GRADIENT] = np.uint64(gradient.address) + offsets
-        self._gradients[index], self._watched, self._stale = gradient, None, True
+        words = np.uint64(gradient.address) + offsets
+        if (self.rows[places, Column.GRADIENT] != words).any():  # allocators give the same again
+            self.rows[places, Column.GRADIENT], self._stale = words, True
+        self._gradients[index], self._watched = gradient, None
         self._seen[index] = gradient.owner
 
     def look(self, gradients: list[Any], given: list[Any] | None) -> int:

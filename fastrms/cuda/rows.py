@@ -159,72 +159,71 @@ class Tables:
         """Append the rows of a gradient."""
         shop, variable = self.shop, self.shop.variables.arrays[index]
         dtype, item = variable.dtype, self.items.get(index)
+        wide = shop.state.computed(dtype)
         size = given.indices.size * int(own[Slate.WIDTH])
-        own[Slate.SUMS] = sums = self._space("sums", index, size, dtype)
+        own[Slate.SUMS] = sums = self._space("sums", index, size, wide)
         pair, plain = self.pairs.get(index, 0), shop.target(index)
-        part = Sums(plain, plain, False, dtype.name)
+        part = Sums(plain, plain, False, dtype.name, wide.name)
         if item is not None:
             again = rows.before_sums(shop, index) or plain
-            squares = item.variant.squares_given
-            part = Sums(rows.before_norm(shop, index), again, squares, dtype.name)
+            squares, before = item.variant.squares_given, rows.before_norm(shop, index)
+            part = Sums(before, again, squares, dtype.name, wide.name)
             if squares:
-                own[Slate.SQUARES] = self._space(_SQUARES, index, size, dtype)
+                own[Slate.SQUARES] = self._space(_SQUARES, index, size, wide)
         for first in range(0, size, CHUNK):
             row = _row(size, first, FIRST=first, TABLE=slate, CLIP=pair)
             passes["gather"].add(part, dtype, row)
         if item is None:
-            self._add_moves(passes, index, (size, slate), {self._whole[index].address: sums}, True)
+            self._add_move(passes, index, (size, slate), (self._whole[index], sums), True)
             return
         self._add_norm(passes, index, given, sums if rows.norm_is_of_sums(shop) else 0, size)
-        apart = {
-            column: self._space(name, index, size, dtype)
-            for column, name in _moved(item.variant).items()
-        }
-        pairs = {item.arrays[_MOVED[c]].ctypes.data: address for c, address in apart.items()}
-        self._add_moves(passes, index, (size, slate), pairs, False)
-        self._add_moves(passes, index, (size, slate), pairs, True)
-        update = Part(item.variant, dtype.name, dtype.name)
-        members = {column.name: address for column, address in apart.items()}
-        members |= {"GRADIENT": sums, "ACCUMULATOR": int(own[Slate.SQUARES])}
-        for first in range(0, size, CHUNK):
-            step = first * dtype.itemsize
+        members = {"GRADIENT": sums, "ACCUMULATOR": int(own[Slate.SQUARES])}
+        for column, name in _moved(item.variant).items():
+            members[column.name] = apart = self._space(name, index, size, wide)
+            for back in (False, True):
+                self._add_move(passes, index, (size, slate), (item.arrays[name], apart), back)
+        update = Part(item.variant, wide.name, wide.name)
+        for first, step in self._pieces(size, wide):
             moved = {name: place + step if place else 0 for name, place in members.items()}
             passes["touched"].add(update, dtype, _row(size, first, CLIP=pair, **moved))
 
-    def _add_moves(
+    def _add_move(
         self, passes: dict[str, Pass], index: int, span: tuple[int, int],
-        pairs: dict[int, int], back: bool,
+        pair: tuple[Any, int], back: bool,
     ) -> None:  # fmt: skip
         """Append the rows that move a gradient's rows out of their table, or back into it."""
-        dtype, (size, slate) = self.shop.variables.arrays[index].dtype, span
-        for table, apart in pairs.items():
-            for first in range(0, size, CHUNK):
-                row = _row(size, first, FIRST=first, TABLE=slate, VARIABLE=table, VELOCITY=apart)
-                passes["scatter" if back else "gather"].add(Move(back, dtype.name), dtype, row)
+        dtype, (size, slate), (table, apart) = self.shop.variables.arrays[index].dtype, span, pair
+        move = Move(back, table.dtype.name, self.shop.state.computed(dtype).name)
+        for first in range(0, size, CHUNK):
+            row = _row(size, first, FIRST=first, TABLE=slate, VELOCITY=apart)
+            row[Column.VARIABLE] = table.ctypes.data
+            passes["scatter" if back else "gather"].add(move, dtype, row)
 
     def _add_norm(
         self, passes: dict[str, Pass], index: int, given: Scattered, sums: int, size: int
     ) -> None:
         """Append the rows that take the norm of a gradient, and look for odd numbers in it."""
         shop, values = self.shop, given.values
-        dtype, name = values.dtype, values.dtype.name
-        for first, step in self._pieces(values.size, dtype):
-            if self.flag:
-                row = _row(values.size, first, GRADIENT=values.address + step, VARIABLE=self.flag)
-                passes["guard"].add(Part(shop.target(index), name, name), dtype, row)
+        dtype, source, length = values.dtype, values.address, values.size
+        wide = shop.state.computed(dtype)
+        if self.flag:
+            look = Part(shop.target(index), dtype.name, wide.name)
+            for first, step in self._pieces(length, dtype):
+                row = _row(length, first, GRADIENT=source + step, VARIABLE=self.flag)
+                passes["guard"].add(look, dtype, row)
         if index not in self.sums:
             return
-        variant, source, length = rows.before_norm(shop, index), values.address, values.size
+        variant, kind = rows.before_norm(shop, index), dtype
         if sums:
-            source, length = sums, size
+            source, length, kind = sums, size, wide
             variant = shop.before_norm(index)._replace(scaled=False, rescaled=False)
         parts = self._space("parts", index, chunks(length), np.float64)
-        for first, step in self._pieces(length, dtype):
+        for first, step in self._pieces(length, kind):
             row = _row(length, first, GRADIENT=source + step, VARIABLE=parts + 8 * (first // CHUNK))
-            passes[_SQUARES].add(Part(variant, name, name), dtype, row)
+            passes[_SQUARES].add(Part(variant, kind.name, wide.name), dtype, row)
         row = _row(0, 0, GRADIENT=parts, VARIABLE=self.sums[index])
         row[Column.LENGTH] = chunks(length)
-        passes["totals"].add(Total(name), dtype, row)
+        passes["totals"].add(Total(kind.name), dtype, row)
 
     @staticmethod
     def _pieces(size: int, dtype: Any) -> Iterator[tuple[int, int]]:

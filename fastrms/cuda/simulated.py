@@ -41,13 +41,7 @@ def smaller(value: Any, bound: Any) -> Any:
 
 def quiet(function: Function) -> Function:
     """Keep NumPy from warning about infinities and NaNs, which a device does not either."""
-
-    @functools.wraps(function)
-    def calm(*arguments: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return function(*arguments)
-
-    return calm
+    return np.errstate(all="ignore")(function)
 
 
 def word(address: Any, index: Any) -> Any:

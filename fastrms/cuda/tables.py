@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastrms.cuda.elements import SIZES
+from fastrms.cuda.columns import CLIP, FIRST, LENGTH, TABLE, VARIABLE, VELOCITY
+from fastrms.cuda.elements import SIZES, computed
 from fastrms.cuda.target import THREADS, fit, inline, memory, rule, word
-from fastrms.program import Column
 from fastrms.rule import Function, Variant
 
 
@@ -28,23 +28,7 @@ class Slate(IntEnum):
 
 
 _THREADS, _ONE, _ZERO = np.uint64(THREADS), np.uint64(1), np.uint64(0)
-_LENGTH, _FIRST, _TABLE, _CLIP, _VARIABLE, _VELOCITY = (
-    np.uint64(column)
-    for column in (
-        Column.LENGTH,
-        Column.FIRST,
-        Column.TABLE,
-        Column.CLIP,
-        Column.VARIABLE,
-        Column.VELOCITY,
-    )
-)
 _WIDTH, _INDICES, _STARTS, _ORDER, _VALUES, _SUMS, _SQUARES = (np.uint64(n) for n in Slate)
-
-
-def _computed(dtype: str) -> str:
-    """Return the dtype in which the numbers of a step are passed."""
-    return "float64" if dtype == "float64" else "float32"
 
 
 class Sums(NamedTuple):
@@ -54,23 +38,15 @@ class Sums(NamedTuple):
     after: Variant
     squares: bool
     dtype: str
-
-    @property
-    def computed(self) -> str:
-        """The dtype in which the numbers of a step are passed."""
-        return _computed(self.dtype)
+    summed: str  # the dtype of the sums
 
 
 class Move(NamedTuple):
-    """Rows of a table are taken out, or put back."""
+    """Rows of a table are taken out, perhaps as wider numbers, or put back."""
 
     back: bool
     dtype: str
-
-    @property
-    def computed(self) -> str:
-        """The dtype in which the numbers of a step are passed."""
-        return _computed(self.dtype)
+    apart: str  # their dtype where they lie together
 
 
 class Total(NamedTuple):
@@ -78,19 +54,14 @@ class Total(NamedTuple):
 
     dtype: str
 
-    @property
-    def computed(self) -> str:
-        """The dtype in which the numbers of a step are passed."""
-        return _computed(self.dtype)
-
 
 def _make_sums(part: Sums) -> Function:
     """Write the sums of the values that belong to one row, in the order given."""
     before, after, squares = part.before, part.after, part.squares
     clips, condition, fitted = after.factor or after.divisor, rule.condition, fit
-    _, fetch, put = memory(part.dtype, 1)
-    fetch_pair, size = memory(part.computed, 1).fetch, np.uint64(SIZES[part.dtype])
-    pair_size = np.uint64(SIZES[part.computed])
+    fetch, put = memory(part.dtype, 1).fetch, memory(part.summed, 1).put
+    fetch_pair, size = memory(computed(part), 1).fetch, np.uint64(SIZES[part.dtype])
+    pair_size, step = np.uint64(SIZES[computed(part)]), np.uint64(SIZES[part.summed])
 
     def value_at(place, clip, hyper):  # type: ignore[no-untyped-def]
         value = fetch(place)[0]
@@ -100,8 +71,8 @@ def _make_sums(part: Sums) -> Function:
     value_of = inline(value_at)
 
     def sums(row, first, hyper):  # type: ignore[no-untyped-def]
-        length, begin, slate = word(row, _LENGTH), word(row, _FIRST), word(row, _TABLE)
-        pair, width, starts = word(row, _CLIP), word(slate, _WIDTH), word(slate, _STARTS)
+        length, begin, slate = word(row, LENGTH), word(row, FIRST), word(row, TABLE)
+        pair, width, starts = word(row, CLIP), word(slate, _WIDTH), word(slate, _STARTS)
         order, values = word(slate, _ORDER), word(slate, _VALUES)
         clip = (hyper.one, hyper.one)
         if clips:
@@ -121,10 +92,10 @@ def _make_sums(part: Sums) -> Function:
                 k += _ONE
             local = fetch(values)
             local[0] = total
-            put(word(slate, _SUMS) + place * size, local)
+            put(word(slate, _SUMS) + place * step, local)
             if squares:
                 local[0] = square
-                put(word(slate, _SQUARES) + place * size, local)
+                put(word(slate, _SQUARES) + place * step, local)
             i += _THREADS
 
     return inline(sums)
@@ -132,22 +103,23 @@ def _make_sums(part: Sums) -> Function:
 
 def _make_move(part: Move) -> Function:
     """Write the way of some rows of a table to where they lie together, or back."""
-    back, size = part.back, np.uint64(SIZES[part.dtype])
+    back, size, step = part.back, np.uint64(SIZES[part.dtype]), np.uint64(SIZES[part.apart])
     _, fetch, put = memory(part.dtype, 1)
+    _, fetch_apart, put_apart = memory(part.apart, 1)
 
     def move(row, first, hyper):  # type: ignore[no-untyped-def]
-        length, begin, slate = word(row, _LENGTH), word(row, _FIRST), word(row, _TABLE)
+        length, begin, slate = word(row, LENGTH), word(row, FIRST), word(row, TABLE)
         width, indices = word(slate, _WIDTH), word(slate, _INDICES)
-        table, apart, i = word(row, _VARIABLE), word(row, _VELOCITY), first
+        table, apart, i = word(row, VARIABLE), word(row, VELOCITY), first
         while i < length:
             place = begin + i
             which = place // width
             there = table + (word(indices, which) * width + place - which * width) * size
-            here = apart + place * size
+            here = apart + place * step
             if back:
-                put(there, fetch(here))
+                put(there, fetch_apart(here))
             else:
-                put(here, fetch(there))
+                put_apart(here, fetch(there))
             i += _THREADS
 
     return inline(move)

@@ -104,7 +104,15 @@ def loaded(ordinal: int, function: Function, dtypes: tuple[str, ...]) -> Any:
     if isinstance(device, simulated.Host):
         return device.load(function.__name__, cuda.jit(function))
     capability = supported(device.capability)
-    name, text = ptx(function, kernel_types(dtypes), capability)
+    try:
+        name, text = ptx(function, kernel_types(dtypes), capability)
+    except Exception as error:
+        # Its libraries are looked for only now; what the search raises is no type of one library.
+        raise DeviceError(
+            f"numba-cuda could not make code for the device: {type(error).__name__}: {error}. "
+            "Nothing was changed. Valid: NVVM and NVRTC of pip install 'fastrms[cuda]', or of a "
+            "CUDA toolkit that CUDA_HOME names (CUDA_HOME=/usr/local/cuda)."
+        ) from error
     try:
         return device.load(name, text.encode() + b"\0")
     except DriverError as error:

@@ -165,7 +165,8 @@ class Weights:
 # Where the fields' values were seen, beside the row's source: cases in tests/goldens.
 RECORDED: Mapping[str, str] = {
     "arguments": "every case's kwargs; eps_none, eps0, neg_*, err_*, momentum_gt1, accum0",
-    "form": "every case; eps, momentum_eps, centered_eps, weight_decay tell its parts apart",
+    "form": "every case; eps, momentum_eps, centered_eps, weight_decay tell its parts apart; "
+    "floored_root: rho=2 probed",
     "weights": "weight_names and w* of every case; none_first, resume, resume_legacy_weights",
     "clipping": "clipnorm, clipnorm0, clipvalue, clip_both, global_clipnorm, neg_clipnorm",
     "config": "get_config of every case",

@@ -16,7 +16,8 @@ from fastrms.dialects.fields import (
     Weights,
 )
 
-_OUTSIDE: frozenset[str] = frozenset()
+# K.sqrt is the root of 0 for negative numbers, which rho > 1 gives (backend/*_backend.py).
+_ROOT = frozenset({"floored_root"})
 _INSIDE = frozenset({"epsilon_inside"})
 _LEARNING_RATE = Argument(default=0.001, kind="rate")
 _OFF_BELOW_ZERO = Argument(none="off", note="0 and below mean no clipping")
@@ -37,7 +38,7 @@ KERAS_1 = Dialect(
     source="keras 1.2.2 optimizers.py:54-133 (Optimizer), 201-262 (RMSprop)",
     golden_systems=("k12_tf", "k12_theano"),
     arguments=_KERAS_1_ARGUMENTS,
-    form=Form(_OUTSIDE),
+    form=Form(_ROOT),
     weights=Weights(order=("velocity",)),
     clipping=Clipping(order=("norm", "value"), norm_spans_all=True),
     config=("lr", "rho", "decay", "epsilon", "?clipnorm", "?clipvalue"),
@@ -64,7 +65,7 @@ KERAS_0 = replace(
         "epsilon": Argument(default=1e-6),
         "decay": Argument(effect="refused", note="RMSprop has no decay before Keras 1.0.3"),
     },
-    form=Form(_INSIDE),
+    form=Form(_INSIDE | _ROOT),
     decay=None,
     flushes_subnormals=False,
     config=("lr", "rho", "epsilon", "?clipnorm", "?clipvalue"),

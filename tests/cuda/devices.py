@@ -6,10 +6,43 @@ import ctypes
 from types import SimpleNamespace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
+import battery
 from fastrms.cuda import memory
 from fastrms.cuda.protocols import Tensor, Versioned
+
+BRAIN = np.dtype(ml_dtypes.bfloat16)
+
+
+def odd_numbers(shape: Any, dtype: Any, seed: int) -> Any:
+    """Return numbers, strange ones among them; ml_dtypes has limits of its own."""
+    with np.errstate(all="ignore"):
+        if dtype == BRAIN:
+            return battery.odd_numbers(shape, np.float32, seed).astype(BRAIN)
+        return battery.odd_numbers(shape, dtype, seed)
+
+
+def canonical(array: Any) -> bytes:
+    """Return bits, every NaN written alike."""
+    array = np.array(array)
+    if array.dtype == BRAIN:
+        array[np.isnan(array)] = np.nan
+    return battery.canonical(array)
+
+
+def assert_same(found: list[Any], expected: list[Any]) -> None:
+    """Compare bit for bit."""
+    assert [a.dtype for a in found] == [a.dtype for a in expected]
+    for k, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
+        assert canonical(ours) == canonical(theirs), (k, ours, theirs)
+
+
+def counted(log: list[str]) -> dict[str, int]:
+    """Count launches, uploads and reads."""
+    kinds = [line.split()[0] for line in log]
+    return {kind: kinds.count(kind) for kind in ("launch", "upload", "read") if kind in kinds}
 
 
 def on_device(values: Any) -> memory.DeviceArray:

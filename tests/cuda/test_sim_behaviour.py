@@ -9,27 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from devices import Cupy, Lender, on_device
+from devices import Cupy, Lender, counted, on_device
 
 import battery
 import fastrms
 from fastrms.cuda import target
 
 CLIPS = {"global_clipnorm": 0.5}
-
-
-@pytest.fixture
-def log() -> Any:
-    """What the simulator's device was asked to do."""
-    found = target.machine(0).log
-    found.clear()
-    return found
-
-
-def counted(log: list[str]) -> dict[str, int]:
-    """Count launches, uploads and reads."""
-    kinds = [line.split()[0] for line in log]
-    return {kind: kinds.count(kind) for kind in ("launch", "upload", "read") if kind in kinds}
 
 
 def pair(count: int = 3, dtype: str = "float32") -> tuple[list[Any], list[Any]]:
@@ -123,6 +109,17 @@ def test_a_moved_gradient_is_uploaded_once(log: Any) -> None:
     assert "upload 1" not in log
     opt.apply([second])
     assert log.count("upload 1") == 1
+
+
+def test_another_gradient_at_the_same_place_is_not_uploaded(log: Any) -> None:
+    """What an allocator gives again lies where the last gradient lay, in an object of its own."""
+    variable, first, second = (Cupy(np.ones(3, np.float32)) for _ in range(3))
+    second.kept, second.data = first.kept, first.data
+    opt = fastrms.RMSprop()
+    opt.apply([first], [variable])
+    log.clear()
+    opt.apply([second], [variable])
+    assert counted(log) == {"launch": 1}
 
 
 def test_a_gradient_that_moves_inside_its_object_is_noticed() -> None:
@@ -348,6 +345,23 @@ def test_rebind_moves_the_state_to_other_arrays_on_the_device() -> None:
     assert battery.digest(opt.get_weights()) == before
     opt.apply(moved)
     assert battery.digest(map(np.asarray, others)) != battery.digest(map(np.asarray, live))
+
+
+@pytest.mark.parametrize("options", [{}, CLIPS])
+def test_more_pieces_than_a_launch_has_blocks_are_refused(
+    options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, changes = pair(3)
+    live, opt = [on_device(v) for v in host], fastrms.RMSprop(**options)
+    opt.build(live)
+    before = battery.digest(opt.get_weights())
+    with monkeypatch.context() as patch:
+        patch.setattr("fastrms.cuda.passes.MOST_ROWS", 2)
+        with pytest.raises(fastrms.DeviceError, match=r"needs 3 pieces .* valid: at most 2\. Noth"):
+            opt.apply([on_device(g) for g in changes])
+    assert battery.digest(map(np.asarray, live)) == battery.digest(host)
+    assert battery.digest(opt.get_weights()) == before
+    opt.apply([on_device(g) for g in changes])
 
 
 def test_averages_become_the_variables() -> None:

@@ -6,30 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from devices import on_device
+from devices import BRAIN, assert_same, odd_numbers, on_device
 
 import battery
 import fastrms
 from fastrms.cuda.plan import DevicePlan
 
-ml_dtypes = pytest.importorskip("ml_dtypes")
-BRAIN = np.dtype(ml_dtypes.bfloat16)
 SHAPES = ((3, 3), (1,), (13,))
 STEPS = 3
-
-
-@pytest.fixture
-def _brain_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the NumPy engine, which needs nothing for it, take bfloat16 as the reference."""
-    monkeypatch.setattr("fastrms.variables.DTYPES", ("bfloat16", "float16", "float32", "float64"))
-
-
-def values_of(shape: Any, dtype: Any, seed: int) -> Any:
-    """Return numbers, strange ones among them; ml_dtypes has limits of its own."""
-    with np.errstate(all="ignore"):
-        if dtype == BRAIN:
-            return battery.odd_numbers(shape, np.float32, seed).astype(BRAIN)
-        return battery.odd_numbers(shape, dtype, seed)
 
 
 def run(dialect: str, options: Any, values: list[Any], place: Any, steps: int = STEPS) -> list[Any]:
@@ -43,7 +27,7 @@ def run(dialect: str, options: Any, values: list[Any], place: Any, steps: int = 
     skips = row.none_gradients == "skipped" and not (shifts and opt.settings.use_ema)
     for step in range(steps):
         gradients: list[Any] = [
-            place(values_of(v.shape, v.dtype, 100 * step + i)) for i, v in enumerate(values)
+            place(odd_numbers(v.shape, v.dtype, 100 * step + i)) for i, v in enumerate(values)
         ]
         if step == 1 and skips and len(gradients) > 1:
             gradients[1] = None
@@ -51,21 +35,6 @@ def run(dialect: str, options: Any, values: list[Any], place: Any, steps: int = 
     plans = opt._core.stepper._plans.values()
     assert all(isinstance(plan, DevicePlan) == (place is on_device) for plan in plans)
     return [*(np.asarray(v) for v in variables), *opt.get_weights()]
-
-
-def assert_same(found: list[Any], expected: list[Any]) -> None:
-    """Compare bit for bit."""
-    assert [a.dtype for a in found] == [a.dtype for a in expected]
-    for ours, theirs in zip(found, expected, strict=True):
-        assert canonical(ours) == canonical(theirs), (ours, theirs)
-
-
-def canonical(array: Any) -> bytes:
-    """Return bits, every NaN written alike."""
-    array = np.array(array)
-    if array.dtype == BRAIN:
-        array[np.isnan(array)] = np.nan
-    return battery.canonical(array)
 
 
 def on_the_host(variable: Any) -> fastrms.RMSprop:
@@ -84,7 +53,7 @@ def compare(dialect: str, options: Any, values: list[Any], steps: int = STEPS) -
 
 @pytest.mark.parametrize(("dialect", "options"), list(battery.combinations()))
 def test_every_dialect_and_option(dialect: str, options: str) -> None:
-    compare(dialect, options, [values_of(s, np.float32, k) for k, s in enumerate(SHAPES)])
+    compare(dialect, options, [odd_numbers(s, np.float32, k) for k, s in enumerate(SHAPES)])
 
 
 DTYPES = [np.dtype("float16"), np.dtype("float64"), BRAIN]
@@ -98,30 +67,33 @@ WIDTHS = [
 ]
 
 
-@pytest.mark.usefixtures("_brain_on_the_host")
+@pytest.mark.usefixtures("brain_on_the_host")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("dialect", "options"), WIDTHS)
 def test_other_dtypes(dialect: str, options: str, dtype: Any) -> None:
     if not battery.fits(fastrms.DIALECTS[dialect], battery.OPTIONS[options]):
         pytest.fail(f"{dialect} has no {options}: choose another for this table")
-    compare(dialect, options, [values_of(s, dtype, k) for k, s in enumerate(SHAPES)])
+    compare(dialect, options, [odd_numbers(s, dtype, k) for k, s in enumerate(SHAPES)])
 
 
-@pytest.mark.usefixtures("_brain_on_the_host")
+@pytest.mark.usefixtures("brain_on_the_host")
 @pytest.mark.parametrize("options", ["momentum", "global_clipnorm", "clipnorm"])
 def test_mixed_dtypes_in_one_step(options: str) -> None:
     dtypes = [np.dtype("float32"), *DTYPES, np.dtype("float32")]
-    compare("keras-3", options, [values_of((9,), d, k) for k, d in enumerate(dtypes)], steps=2)
+    compare("keras-3", options, [odd_numbers((9,), d, k) for k, d in enumerate(dtypes)], steps=2)
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 31, 32, 33])
 def test_sizes_around_a_vector_and_a_warp(size: int) -> None:
-    compare("keras-3", "clipnorm", [values_of((size,), np.float32, 1)], steps=1)
+    compare("keras-3", "clipnorm", [odd_numbers((size,), np.float32, 1)], steps=1)
 
 
-def test_a_chunk_and_a_bit() -> None:
+@pytest.mark.parametrize("size", [64, 69, 197])
+def test_a_chunk_and_a_bit(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("reference", "cuda.passes", "cuda.plan"):
+        monkeypatch.setattr(f"fastrms.{module}.CHUNK", 64)
     options = {"global_clipnorm": 0.5, "momentum": 0.9}
-    compare("keras-3", options, [values_of((16389,), np.float32, 1)], steps=1)
+    compare("keras-3", options, [odd_numbers((size,), np.float32, 1)], steps=1)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -152,12 +124,12 @@ def test_columns_of_fortran_order() -> None:
 WIDE = [("keras-3", o) for o in ("momentum_centered", "ema_accumulated_clipped", "clipnorm")]
 
 
-@pytest.mark.usefixtures("_brain_on_the_host")
+@pytest.mark.usefixtures("brain_on_the_host")
 @pytest.mark.parametrize("dtype", [np.dtype("float16"), BRAIN], ids=str)
 @pytest.mark.parametrize(("dialect", "options"), [*WIDE, ("torch", "weight_decay")])
 def test_float32_slots_of_16_bit_variables(dialect: str, options: str, dtype: Any) -> None:
     wide = {**battery.OPTIONS[options], "slot_dtype": "float32"}
-    values = [values_of(s, dtype, k) for k, s in enumerate(SHAPES)]
+    values = [odd_numbers(s, dtype, k) for k, s in enumerate(SHAPES)]
     found = run(dialect, wide, values, on_device)
     assert {a.dtype.name for a in found[len(SHAPES) :]} <= {"float32", "int64"}
     assert_same(found, run(dialect, wide, values, np.array))

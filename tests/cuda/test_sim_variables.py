@@ -228,6 +228,17 @@ def test_its_state_moves_as_that_of_the_host(tmp_path: Any) -> None:
     np.testing.assert_array_equal(*(np.asarray(v) for v in (pair[1], made)))
 
 
+def test_variables_given_again_are_known(log: Any) -> None:
+    made, change = variable(), variable()
+    opt = fastrms.RMSprop()
+    opt.apply([change], [made])
+    plan = next(iter(opt._core.stepper._plans.values()))
+    log.clear()
+    assert plan.look([change], [made]) == 0
+    opt.apply([change], [made])
+    assert log == ["launch 1"]
+
+
 def test_a_stateless_step_leaves_everything_and_gives_arrays_there() -> None:
     opt, made = trained()
     before = battery.digest([made.numpy(), *opt.get_weights()])
