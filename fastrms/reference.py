@@ -13,7 +13,7 @@ from fastrms.layout import FLUSH_BITS, HARDWARE_FLUSH
 from fastrms.rule import Variant, make_rule
 
 LANES, CHUNK = 32, 16384
-_MXCSR = 28
+_MXCSR = 7  # the last word of glibc's fenv_t on x86-64
 
 
 def fit(value: Any, variant: Variant) -> Any:
@@ -50,30 +50,25 @@ def flushing(active: bool) -> Iterator[None]:
     if not HARDWARE_FLUSH:
         yield
         return
-    library = _libm()
-    # glibc's fenv_t on x86-64 keeps MXCSR in its last word.
-    saved, changed = ctypes.create_string_buffer(32), ctypes.create_string_buffer(32)
-    library.fegetenv(saved)
-    library.fegetenv(changed)
-    word = ctypes.c_uint32.from_buffer(changed, _MXCSR)
-    word.value = word.value | FLUSH_BITS if active else word.value & ~FLUSH_BITS
-    library.fesetenv(changed)
+    library, state = _libm(), (ctypes.c_uint32 * 8)()
+    library.fegetenv(state)
+    kept = state[_MXCSR]
+    state[_MXCSR] = kept | FLUSH_BITS if active else kept & ~FLUSH_BITS
+    library.fesetenv(state)
+    state[_MXCSR] = kept
     try:
         yield
     finally:
-        library.fesetenv(saved)
+        library.fesetenv(state)
 
 
 def sum_of_squares(values: NDArray[Any]) -> float:
     """Sum squares in float64, in the order of the kernels: 32 lanes, then a tree."""
-    wide = values.astype(np.float64)
-    padded = np.zeros(-(-wide.size // LANES) * LANES)
-    padded[: wide.size] = wide * wide
+    padded = np.zeros(-(-values.size // LANES) * LANES)
+    padded[: values.size] = np.square(values.astype(np.float64))
     lanes = np.add.reduce(padded.reshape(-1, LANES), axis=0)  # row after row
-    width = LANES
-    while width > 1:
-        width //= 2
-        lanes[:width] = lanes[:width] + lanes[width : 2 * width]
+    while lanes.size > 1:
+        lanes = np.add(*np.split(lanes, 2))
     return float(lanes[0])
 
 

@@ -6,6 +6,7 @@ import pydoc
 import numpy as np
 import pytest
 
+import battery
 import fastrms
 
 KERAS_3_DEFAULTS = {
@@ -82,3 +83,34 @@ def test_an_exclusion_without_effect_says_so():
     with pytest.raises(fastrms.VariableError, match="not among the variables"):
         optimizer.build({"kernel": np.ones(2)})
     assert not optimizer.built
+
+
+# Recorded on Keras 1.2.2 (TensorFlow and Theano), 2.0.8, 2.2.4, 2.3.1 and tf.keras 1.13, which
+# agree: K.sqrt takes the root of 0 where rho beyond 1 has made the mean of squares negative.
+BELOW_ZERO = ["0x1.f5c2900000000p-1", "0x1.0a3d720000000p+1", "-0x1.ae147a0000000p+1"]
+
+
+@pytest.mark.parametrize(
+    "dialect", ["keras-1", "tf-contrib", "keras-2.0", "keras-2.2", "keras-2.3", "tf-keras-v1"]
+)
+def test_rows_with_a_root_of_zero_go_on_below_zero(dialect):
+    variable = np.array([1, 2, -3], "f")
+    optimizer = fastrms.RMSprop(0.01, rho=1.5, epsilon=0.125, dialect=dialect)
+    for gradient in ([1, -2, 0.5], [0.25, 0, 3], [-1, 1, 1]):
+        optimizer.apply([np.array(gradient, "f")], [variable])
+    assert [float(x).hex() for x in variable] == BELOW_ZERO
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_kernels_take_the_root_of_zero_as_the_reference_does(dtype):
+    found = []
+    for compiled in (True, False):
+        variable = battery.odd_numbers((40,), dtype, 1)
+        optimizer = fastrms.RMSprop(0.01, rho=1.5, epsilon=0.125, dialect="keras-2.2")
+        optimizer.build([variable])
+        optimizer._core.stepper._compiled = compiled
+        for seed in (2, 3):
+            optimizer.apply([battery.odd_numbers((40,), dtype, seed)], [variable])
+        found.append(variable)
+    np.testing.assert_array_equal(*found)
+    assert np.isfinite(found[0]).sum() > 15

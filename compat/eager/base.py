@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 import fastrms
 from fastrms import constraints
@@ -15,9 +14,8 @@ from fastrms.schedules import deserialize
 
 from .pairs import Pairs
 from .state import State
-from .weights import Weight, array_of, name_of, number_of
+from .weights import Array, Weight, array_of, name_of, number_of
 
-Array = NDArray[Any]
 Own = TypeVar("Own", bound="Base")
 
 

@@ -3,16 +3,13 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from numpy.typing import NDArray
-
 from fastrms.errors import ArgumentError
 
 from . import rows
 from .base import Base
 from .pairs import Pairs, filtered
-from .weights import Weight, array_of
+from .weights import Array, Weight, array_of
 
-Array = NDArray[Any]
 _SHARED = ("clipnorm", "clipvalue", "global_clipnorm", "use_ema", "ema_momentum")
 # The order of the arguments that all classes share (keras 2.12.0 optimizer.py:1071-1084).
 OLD_TAIL = (*_SHARED, "ema_overwrite_frequency", "jit_compile")

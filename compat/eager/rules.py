@@ -8,12 +8,9 @@ where `1 - beta` is rounded, which the rows tell (`rho_complement_in_dtype`).
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .base import Base
-from .weights import array_of
-
-Array = NDArray[Any]
+from .weights import Array, array_of
 
 
 def _cast(value: float, dtype: np.dtype[Any]) -> Any:

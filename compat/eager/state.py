@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 import fastrms
 from fastrms import weights
@@ -19,9 +18,7 @@ from fastrms.subclassing import UserPlan
 from fastrms.variables import Variables, describe, require_apart, require_variable
 
 from .pairs import CounterError, UnknownVariableError
-from .weights import Weight, array_of, name_of
-
-Array = NDArray[Any]
+from .weights import Array, Weight, array_of, name_of
 
 
 class Callables(list[Any]):

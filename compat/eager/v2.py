@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastrms.errors import ArgumentError, GradientError
 from fastrms.sparse import IndexedSlices
@@ -13,9 +12,7 @@ from . import rows
 from .base import settled
 from .hypers import Hypers
 from .pairs import Pairs, SparseConstraintError, Transform, UnknownVariableError, filtered
-from .weights import Weight, name_of
-
-Array = NDArray[Any]
+from .weights import Array, Weight, name_of
 
 
 class OptimizerV2(Hypers):

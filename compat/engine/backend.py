@@ -13,7 +13,7 @@ from .variables import placeholder as placeholder
 from .variables import update as update
 
 _ASIDE = {"of", "training_dropout", "evaluate", "build", "lifted", "reduce", "sized"}
-_ASIDE |= {"contextmanager"}
+_ASIDE |= {"contextmanager", "number_kind"}
 NAMES = sorted(
     name
     for name, found in list(globals().items())

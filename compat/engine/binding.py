@@ -73,12 +73,20 @@ def broadcast(shapes: Sequence[Shape]) -> Shape:
     return tuple(result[::-1])
 
 
-def ufunc(function: Any, dtype: str = "same") -> Operation:
-    """Return the row of a NumPy function that works element by element."""
+def fits(known: Shape, shape: Sequence[int]) -> bool:
+    """Tell whether sizes agree with a shape as far as it is known."""
+    if known is None or len(known) != len(shape):
+        return known is None
+    return all(size in (None, found) for size, found in zip(known, shape, strict=True))
+
+
+def ufunc(function: Any, dtype: str = "same", *beside: int) -> Operation:
+    """Return the row of a NumPy function of operands, and numbers, element by element."""
 
     def bind(plan: Plan, arrays: list[Array], given: Given, kind: str) -> Array:
         shape = np.broadcast_shapes(*[a.shape for a in arrays])
-        return plan.filled(shape, kind, function, *arrays)
+        fixed = [np.asarray(number, kind) for number in beside]
+        return plan.filled(shape, kind, function, *arrays, *fixed)
 
     return Operation(bind, dtype, elementwise=True)
 

@@ -23,8 +23,8 @@ def _filled(x: Expression, value: float) -> Expression:
 
 def _fit(gradient: Expression, like: Expression) -> Expression:
     """Sum a gradient over the dimensions along which its input was repeated."""
-    sizes = gradient.static_shape
-    same = sizes is not None and None not in sizes and sizes == like.static_shape
+    sizes = gradient.shape
+    same = sizes is not None and None not in sizes and sizes == like.shape
     return gradient if same else build("sum_like", gradient, like)
 
 
@@ -79,7 +79,8 @@ DERIVATIVES: dict[str, Row] = {
     "log": lambda y, g, x: (g / x,),
     "tanh": lambda y, g, x: (g * (1.0 - build("square", y)),),
     "sigmoid": lambda y, g, x: (g * y * (1.0 - y),),
-    "relu": lambda y, g, x: _either(y > 0.0, g)[:1],
+    # A product, as in TensorFlow: where x is negative, a gradient of NaN or infinity gives NaN.
+    "relu": lambda y, g, x: (g * cast(y > 0.0, g.dtype),),
     "softplus": lambda y, g, x: (g * build("sigmoid", x),),
     # Ties go to the first operand, as in TensorFlow.
     "maximum": lambda y, g, a, b: _either(a >= b, g),

@@ -4,13 +4,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .binding import Shape
+from .binding import Array, Shape
 from .operations import OPERATIONS, static_shape
 from .session import FLOATS, SESSION, number_kind
 
-Array = NDArray[Any]
 FRAMEWORKS = ("tensorflow", "theano", "torch", "jax", "jaxlib", "keras", "tf_keras")
 
 
@@ -42,6 +40,7 @@ class StaticShape(tuple[Any, ...]):
 class Expression:
     """One node: an operation on other nodes, of a known dtype and a shape as far as known.
 
+    `shape` has None for sizes that only a call makes known, and is None where nothing is known.
     Expressions are compared by identity (`==`), as TensorFlow 1 and Theano compare tensors; they
     have no truth value and no number until a function evaluates them.
     """
@@ -59,26 +58,21 @@ class Expression:
         name: str | None = None,
     ) -> None:
         self.operation, self.inputs, self.dtype = operation, inputs, dtype
-        self.static_shape = shape
+        self.shape = shape
         self.given: dict[str, Any] = given or {}
         self.name = name or f"{SESSION.name(operation)}:0"
 
     @property
-    def shape(self) -> Shape:
-        """The shape, with None for sizes (or as a whole) that only a call makes known."""
-        return self.static_shape
-
-    @property
     def ndim(self) -> int | None:
         """The number of dimensions, or None where only a call makes it known."""
-        return None if self.static_shape is None else len(self.static_shape)
+        return None if self.shape is None else len(self.shape)
 
     def get_shape(self) -> StaticShape:
         """Return the shape with `as_list`."""
-        return StaticShape(self.static_shape or ())
+        return StaticShape(self.shape or ())
 
     def __repr__(self) -> str:
-        return f"<{self.operation} {self.name!r} shape={self.static_shape} dtype={self.dtype}>"
+        return f"<{self.operation} {self.name!r} shape={self.shape} dtype={self.dtype}>"
 
     def __bool__(self) -> bool:
         raise TypeError(
@@ -93,9 +87,9 @@ class Expression:
         )
 
     def __iter__(self) -> Iterator["Expression"]:
-        if not self.static_shape or self.static_shape[0] is None:
+        if not self.shape or self.shape[0] is None:
             raise TypeError(f"{self!r} cannot be iterated: its first size is not known.")
-        return iter([self[i] for i in range(self.static_shape[0])])
+        return iter([self[i] for i in range(self.shape[0])])
 
     def __getitem__(self, index: Any) -> "Expression":
         if isinstance(index, list | np.ndarray):
@@ -184,16 +178,16 @@ def constant(value: Any, dtype: str, name: str | None = None) -> Expression:
     return Expression("constant", (), dtype, array.shape, {"value": array}, name)
 
 
-def numbers(value: Any, what: str) -> Array:
-    """Return a value as an array of numbers, or raise with what received it."""
+def numbers(value: Any, what: Any) -> Array:
+    """Return a value as an array of numbers, or raise with what (text or a node) received it."""
     try:
         array = np.asarray(value)
-        problem = f"its dtype is {array.dtype}"
     except (TypeError, ValueError, RuntimeError) as error:  # how tensors refuse, too
         problem = str(error)
     else:
         if array.dtype.kind in "fiub":
             return array
+        problem = f"its dtype is {array.dtype}"
     raise TypeError(
         f"{what} received {value!r:.80} ({problem}); valid: numbers, and lists and arrays of them."
     )
@@ -260,7 +254,7 @@ def build(operation: str, *values: Any, dtype: str | None = None, **given: Any) 
         wanted = ["bool"] * (len(values) - len(alike)) + [common] * len(alike)
         nodes = tuple(cast(lifted(v, k), k) for v, k in zip(values, wanted, strict=True))
         kind = "bool" if row.dtype == "bool" else common
-    shape = static_shape(operation, [node.static_shape for node in nodes], given, kind)
+    shape = static_shape(operation, [node.shape for node in nodes], given, kind)
     return Expression(operation, nodes, kind, shape, given)
 
 

@@ -2,35 +2,31 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastrms.reference import flushing
 
+from .binding import Array, fits
 from .derivatives import ordered
-from .expressions import ABOVE, Expression, lifted, numbers
+from .expressions import ABOVE, Expression, numbers
 from .planning import Bound
-from .session import SESSION
 from .variables import Update
 
-Array = NDArray[Any]
 _MOST_PLANS = 32
 
 
 def checked_updates(updates: Any) -> list[Update]:
     """Return updates as pairs, whatever form the script wrote them in."""
-    found = []
-    for entry in updates or []:
-        if not isinstance(entry, tuple | list) or len(entry) != 2:
+    listed = isinstance(updates, list | tuple | None)
+    for entry in updates or [] if listed else [updates]:
+        if not listed or not isinstance(entry, tuple | list) or len(entry) != 2:
             raise TypeError(
-                f"updates hold {entry!r:.80}; valid: (variable, new_value), or what K.update, "
-                "K.update_add and K.update_sub return. Concatenate lists with +."
+                f"updates hold {entry!r:.80}; valid: a list of (variable, new_value), or of what "
+                "K.update, K.update_add and K.update_sub return. Concatenate lists with +."
             )
-        found.append(entry if isinstance(entry, Update) else Update(*entry))
-    return found
+    return [entry if isinstance(entry, Update) else Update(*entry) for entry in updates or []]
 
 
 def fused(entries: list[Update]) -> tuple[list[Any], list[Update]]:
@@ -68,24 +64,14 @@ class Plans:
         written += [v.array for handle in function.handles for v in handle.written]
         self.outputs = [arrays[id(x)] for x in function.outputs]
         self.updates = [
-            (u[0].array, self.bound.owned(self._fits(u, arrays[id(u[1])]), written))
+            (u[0].array, self.bound.owned(u[0].holding(arrays[id(u[1])]), written))
             for u in function.updates
         ]
-        self.handles = [
-            (handle, [self.bound.owned(arrays[id(x)], written) for x in handle.inputs])
-            for handle in function.handles
-        ]
-
-    @staticmethod
-    def _fits(update: Update, value: Array) -> Array:
-        """Return a new value of the shape of its variable."""
-        variable = update[0]
-        if value.shape != variable.array.shape:
-            raise ValueError(
-                f"the update of variable {variable.name!r} has shape {value.shape}; expected "
-                f"{variable.array.shape}. Nothing was changed."
-            )
-        return value
+        self.handles = []
+        for handle in function.handles:
+            taken = [self.bound.owned(arrays[id(x)], written) for x in handle.inputs]
+            handle.fits(taken)
+            self.handles.append((handle, taken))
 
     def run(self) -> list[Any]:
         """Compute everything; then write."""
@@ -103,20 +89,12 @@ class Plans:
 class Function:
     """A compiled function of placeholders: call it with a list of their values."""
 
-    def __init__(self, inputs: Any, outputs: Any, updates: Any = (), flush: bool = True) -> None:
-        self.inputs: list[Expression] = list(inputs)
-        for x in self.inputs:
-            if not isinstance(x, Expression):
-                raise TypeError(
-                    f"the inputs of K.function hold {x!r:.80}; valid: placeholders. Give numbers "
-                    "when you call the function."
-                )
+    def __init__(self, inputs: Any, outputs: Any, updates: Any = ()) -> None:
         outputs = [] if outputs is None else outputs
-        self.bare = not isinstance(outputs, Iterable) or isinstance(outputs, Expression)
-        listed = [outputs] if self.bare else list(outputs)
-        self.outputs = [lifted(x, SESSION.floatx) for x in listed]
+        self.bare = isinstance(outputs, Expression)
+        self.inputs = _nodes("inputs", inputs)
+        self.outputs = _nodes("outputs", [outputs] if self.bare else outputs)
         self.handles, self.updates = fused(checked_updates(updates))
-        self.flush = flush
         needed = [*self.outputs, *[u[1] for u in self.updates]]
         needed += [x for handle in self.handles for x in handle.inputs]
         fed = {id(x) for x in self.inputs}
@@ -125,10 +103,12 @@ class Function:
             known = id(node) in fed or "unfed" in node.given
             if node.operation == "placeholder" and not known:
                 raise ValueError(
-                    f"placeholder {node.name!r} (shape {node.static_shape}, {node.dtype}) is used "
+                    f"placeholder {node.name!r} (shape {node.shape}, {node.dtype}) is used "
                     "by the outputs or updates but is not among the inputs; add it to "
                     "K.function([...], ...)."
                 )
+        # As with control dependencies of TensorFlow: to read such a node is to make its assignment.
+        self.updates += [x.given["assigns"] for x in self.order if "assigns" in x.given]
         self._plans: dict[tuple[tuple[int, ...], ...], Plans] = {}
         self._lock = threading.RLock()  # the memory of a plan serves one call at a time
 
@@ -143,7 +123,7 @@ class Function:
             )
         arrays = [_fed(x, v) for x, v in zip(self.inputs, values, strict=True)]
         key = tuple([array.shape for array in arrays])
-        with self._lock, flushing(self.flush), np.errstate(all="ignore"):
+        with self._lock, flushing(True), np.errstate(all="ignore"):
             plan = self._plans.get(key) or self._planned(key)
             for buffer, array in zip(plan.feeds, arrays, strict=False):
                 np.copyto(buffer, array, "unsafe")
@@ -151,7 +131,13 @@ class Function:
         return results[0] if self.bare else results
 
     def _planned(self, key: tuple[tuple[int, ...], ...]) -> Plans:
-        """Bind the function for inputs of these shapes; the oldest plan makes room."""
+        """Bind the function for inputs of shapes they may have; the oldest plan makes room."""
+        for x, shape in zip(self.inputs, key, strict=True):
+            if not fits(x.shape, shape):
+                raise ValueError(
+                    f"input {x.name!r} received an array of shape {shape}; expected "
+                    f"{x.shape}. Nothing was changed."
+                )
         while len(self._plans) >= _MOST_PLANS:
             del self._plans[next(iter(self._plans))]
         feeds = [np.zeros(shape, x.dtype) for shape, x in zip(key, self.inputs, strict=True)]
@@ -160,33 +146,27 @@ class Function:
 
 
 def _fed(x: Expression, value: Any) -> Array:
-    """Return a value for an input as an array, if it can be one."""
-    array = numbers(value, f"input {x.name!r}")
-    broken = array.dtype.kind == "f" and x.dtype.startswith("int") and (array % 1).any()
-    if broken:
-        raise TypeError(
-            f"input {x.name!r} received {value!r:.80}; valid: numbers that {x.dtype} can hold."
-        )
-    shape = x.static_shape
-    if shape is not None and (
-        len(shape) != array.ndim
-        or any(n not in (None, m) for n, m in zip(shape, array.shape, strict=True))
-    ):
-        raise ValueError(
-            f"input {x.name!r} received an array of shape {array.shape}; expected {shape}. "
-            "Nothing was changed."
-        )
+    """Return a value for an input as an array of numbers that its dtype can hold."""
+    array = numbers(value, x)
+    if array.dtype.kind == "f" and x.dtype.startswith("int") and (array % 1).any():
+        raise TypeError(f"{x} received {value!r:.80}; valid: numbers that {x.dtype} can hold.")
     return array
 
 
-def function(inputs: Any, outputs: Any, updates: Sequence[Any] = (), **kwargs: Any) -> Function:
-    """Return a function that computes outputs and applies updates."""
-    kwargs.pop("name", None)
-    if not kwargs:
-        return Function(inputs, outputs, updates)
+def _nodes(what: str, given: Any) -> list[Expression]:
+    """Return the inputs or the outputs of a function, if they are a list of expressions."""
+    listed = isinstance(given, list | tuple)
+    if listed and all(isinstance(x, Expression) for x in given):
+        return list(given)
     raise TypeError(
-        f"K.function received {', '.join(sorted(kwargs))}; valid: inputs, outputs, updates."
+        f"the {what} of K.function are {given!r:.80}; valid: a list of placeholders (inputs) or "
+        "expressions (outputs). Numbers are given when the function is called"
     )
+
+
+def function(inputs: Any, outputs: Any, updates: Any = (), name: str | None = None) -> Function:
+    """Return a function that computes outputs and applies updates."""
+    return Function(inputs, outputs, updates)
 
 
 def evaluate(x: Expression, feeds: dict[Expression, Any]) -> Any:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from . import samplers
 from .expressions import Expression, build, sized
 from .mathematics import (
@@ -21,7 +19,7 @@ from .mathematics import (
     sum,
     switch,
 )
-from .session import SESSION
+from .session import SESSION, number_kind
 from .settings import learning_phase
 from .variables import Variable
 
@@ -39,7 +37,7 @@ def categorical_crossentropy(
 
 def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool = False) -> Node:
     """Return the cross-entropy for class numbers instead of vectors."""
-    classes = of(output).static_shape
+    classes = of(output).shape
     if not classes or classes[-1] is None:
         raise ValueError("the number of classes is not known; give the placeholder a shape.")
     numbers = cast(flatten(target), "int64")
@@ -58,7 +56,7 @@ def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> 
 
 def _random(shape: Any, dtype: Any, sampler: Any) -> Node:
     fixed, rest = sized(shape)
-    kind = str(np.dtype(dtype or SESSION.floatx))
+    kind = number_kind("a random K operation", dtype or SESSION.floatx)
     return build("random", *rest, shape=fixed, sampler=sampler, dtype=kind)
 
 
@@ -128,7 +126,7 @@ def dropout(x: Any, level: float, noise_shape: Any = None, seed: int | None = No
 
 def _thinned(node: Node, chance: Node, level: float) -> Node:
     found = node / (1.0 - level) * cast(chance >= level, node.dtype)
-    found.static_shape = node.static_shape
+    found.shape = node.shape
     return found
 
 
@@ -145,7 +143,7 @@ def training_dropout(x: Node, level: float, noise_shape: Any, seed: int | None) 
     }
     chance = build("random", *rest, phase, dtype=x.dtype, **given)
     found: Node = switch(phase, _thinned(x, chance, level), x)
-    found.static_shape = x.static_shape
+    found.shape = x.shape
     return found
 
 

@@ -5,10 +5,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
+from . import expressions
 from .expressions import Expression, build, lifted, reduce, reshape
-from .session import SESSION
+from .session import SESSION, number_kind
 
 Node = Expression
 
@@ -116,8 +115,7 @@ def clip(x: Any, min_value: Any, max_value: Any) -> Node:
 
 def cast(x: Any, dtype: Any) -> Node:
     """Return x in another dtype."""
-    kind = str(np.dtype(dtype))
-    return of(x) if of(x).dtype == kind else build("cast", x, dtype=kind)
+    return expressions.cast(of(x), number_kind("K.cast", dtype))
 
 
 def stop_gradient(variables: Any) -> Any:
@@ -187,8 +185,8 @@ def flatten(x: Any) -> Node:
 
 def batch_flatten(x: Node) -> Node:
     """Return each row's elements as a vector."""
-    rest = (x.static_shape or (None,))[1:]
-    if None not in rest and x.static_shape is not None:
+    rest = (x.shape or (None,))[1:]
+    if None not in rest and x.shape is not None:
         return reshape(x, (-1, math.prod(size or 0 for size in rest)))
     return reshape(x, (shape(x)[0], -1))
 

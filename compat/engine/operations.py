@@ -11,12 +11,17 @@ from . import binding as b
 from .binding import Array, Given, Operation, Plan, Shape
 
 
-def _sigmoid(x: Array, out: Array) -> None:
+def _sigmoid(x: Array, one: Array, out: Array) -> None:
     """Compute 1 / (1 + exp(-x))."""
     np.negative(x, out)
     np.exp(out, out)
-    np.add(out, out.dtype.type(1), out)
+    np.add(out, one, out)
     np.reciprocal(out, out)
+
+
+def _maximum(x: Array, y: Array, out: Array) -> None:
+    """Compute the larger; NumPy takes its `out` by name."""
+    np.maximum(x, y, out=out)
 
 
 _ALIKE = "add subtract multiply floor_divide remainder power negative absolute sign square rint"
@@ -27,11 +32,11 @@ OPERATIONS: dict[str, Operation] = {
     **{name: b.ufunc(getattr(np, name)) for name in _ALIKE.split()},
     **{name: b.ufunc(getattr(np, name), "float") for name in _FLOATING.split()},
     **{name: b.ufunc(getattr(np, name), "bool") for name in TELLING.split()},
-    "maximum": b.ufunc(lambda x, y, out: np.maximum(x, y, out=out)),
+    "maximum": b.ufunc(_maximum),
     "minimum": b.ufunc(lambda x, y, out: np.minimum(x, y, out=out)),
-    "sigmoid": b.ufunc(_sigmoid, "float"),
-    "relu": b.ufunc(lambda x, out: np.maximum(x, out.dtype.type(0), out=out), "float"),
-    "softplus": b.ufunc(lambda x, out: np.logaddexp(x, out.dtype.type(0), out), "float"),
+    "sigmoid": b.ufunc(_sigmoid, "float", 1),
+    "relu": b.ufunc(_maximum, "float", 0),
+    "softplus": b.ufunc(np.logaddexp, "float", 0),
     # The core's minimum, in which a NaN of the first stays, and its flush of subnormal numbers.
     "smaller": b.ufunc(lambda x, y, out: np.copyto(out, smaller(x, y))),
     "flush": b.ufunc(lambda x, out: np.copyto(out, fit(x, Variant(flush=True)))),

@@ -4,14 +4,12 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .binding import Plan, zeros
+from .binding import Array, Plan, zeros
 from .expressions import Expression
 from .operations import OPERATIONS, bind
 from .variables import Variable
 
-Array = NDArray[Any]
 _OWN = ("constant", "placeholder", "variable", "random")  # equal to none but themselves
 
 
@@ -21,7 +19,7 @@ def shared(order: list[Expression], fed: Container[int]) -> dict[int, Expression
     chosen: dict[int, Expression] = {}
     for node in order:
         key: Any = id(node)
-        if node.operation == "constant" and not node.static_shape:
+        if node.operation == "constant" and not node.shape:
             key = ("constant", node.dtype, node.given["value"].tobytes())
         elif node.operation not in _OWN and id(node) not in fed:
             inputs = tuple(id(chosen[id(x)]) for x in node.inputs)

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..philox import Floats, Stream
+from .binding import Array
 
-Sampler = Callable[[NDArray[Any]], None]
+Sampler = Callable[[Array], None]
 
 
 def operation_seed(bound: float) -> int:
@@ -26,7 +26,7 @@ def _filling(draw: Callable[[int], Floats], scale: Any, shift: Any) -> Sampler:
     """Return a sampler of `draw() * scale + shift` in float32."""
     factor, summand = np.float32(scale), np.float32(shift)
 
-    def fill(out: NDArray[Any]) -> None:
+    def fill(out: Array) -> None:
         out[...] = (draw(out.size) * factor + summand).reshape(out.shape)
 
     return fill

@@ -18,12 +18,15 @@ class Session:
     image_format: str = "channels_last"
     learning_phase: Any = None  # None: a placeholder; 0 or 1 after K.set_learning_phase
     phase_expression: Any = None
-    uids: dict[str, int] = field(default_factory=dict)
-    counts: dict[str, "itertools.count[int]"] = field(default_factory=dict)
+    counts: dict[tuple[str, ...], "itertools.count[int]"] = field(default_factory=dict)
+
+    def number(self, *key: str) -> int:
+        """Return how often a number was asked for under a key before."""
+        return next(self.counts.setdefault(key, itertools.count()))
 
     def name(self, prefix: str) -> str:
         """Return `prefix`, `prefix_1`, ...: a name not given before."""
-        number = next(self.counts.setdefault(prefix, itertools.count()))
+        number = self.number(prefix)
         return f"{prefix}_{number}" if number else prefix
 
 

@@ -64,7 +64,7 @@ def set_learning_phase(value: int) -> None:
 
 
 def clear_session() -> None:
-    """Forget names and the learning phase; old graphs go on working."""
+    """Forget names, of layers too, and the learning phase; old graphs go on working."""
     SESSION.counts.clear()
     SESSION.learning_phase = SESSION.phase_expression = None
 
@@ -86,5 +86,4 @@ def symbolic(func: Callable[..., Any]) -> Callable[..., Any]:
 
 def get_uid(prefix: str = "") -> int:
     """Return how often a prefix was asked for, counted from 1."""
-    SESSION.uids[prefix] = SESSION.uids.get(prefix, 0) + 1
-    return SESSION.uids[prefix]
+    return SESSION.number("of layers", prefix) + 1

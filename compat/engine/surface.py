@@ -49,8 +49,9 @@ def _adapted(name: str, surface: Surface) -> Callable[..., Any]:
             raise
         except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
             shown = [f"{a!r:.60}" for a in args] + [f"{k}={v!r:.60}" for k, v in kwargs.items()]
+            told = str(error).rstrip(".")
             raise ArgumentError(
-                f"K.{name}({', '.join(shown)}): {error}. Valid: "
+                f"K.{name}({', '.join(shown)}): {told}. Valid: "
                 f"K.{name}{_spoken(function, old, order)}."
             ) from error
 

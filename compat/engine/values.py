@@ -9,7 +9,7 @@ from .expressions import Expression, build
 from .expressions import constant as _constant
 from .functions import evaluate
 from .mathematics import of
-from .session import SESSION
+from .session import SESSION, number_kind
 from .variables import Update, Variable, update
 
 Node = Expression
@@ -25,7 +25,7 @@ def variable(
 def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None = None) -> Node:
     """Return a node with a fixed value."""
     filled = value if shape is None else np.broadcast_to(np.asarray(value), shape)
-    return _constant(filled, str(np.dtype(dtype or SESSION.floatx)), name)
+    return _constant(filled, number_kind("K.constant", dtype or SESSION.floatx), name)
 
 
 def zeros(shape: Any, dtype: Any = None, name: str | None = None) -> Variable:
@@ -40,12 +40,16 @@ def ones(shape: Any, dtype: Any = None, name: str | None = None) -> Variable:
 
 def zeros_like(x: Any, dtype: Any = None, name: str | None = None) -> Node:
     """Return zeros of the shape of x."""
-    return build("fill_like", of(x), value=0, dtype=str(np.dtype(dtype or of(x).dtype)))
+    return build(
+        "fill_like", of(x), value=0, dtype=number_kind("K.zeros_like", dtype or of(x).dtype)
+    )
 
 
 def ones_like(x: Any, dtype: Any = None, name: str | None = None) -> Node:
     """Return ones of the shape of x."""
-    return build("fill_like", of(x), value=1, dtype=str(np.dtype(dtype or of(x).dtype)))
+    return build(
+        "fill_like", of(x), value=1, dtype=number_kind("K.ones_like", dtype or of(x).dtype)
+    )
 
 
 def get_value(x: Any) -> Any:
@@ -98,7 +102,7 @@ def ndim(x: Node) -> int | None:
 
 def int_shape(x: Any) -> Any:
     """Return the shape as a tuple, None where only a call makes a size known."""
-    return getattr(x, "_keras_shape", None) or of(x).static_shape
+    return getattr(x, "_keras_shape", None) or of(x).shape
 
 
 def get_variable_shape(x: Node) -> Any:

@@ -4,14 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .binding import Shape, zeros
+from .binding import Array, Shape, zeros
 from .expressions import Expression, lifted, numbers, sized
-from .session import SESSION
-
-Array = NDArray[Any]
-Constraint = Callable[[Any], Any]
+from .session import SESSION, number_kind
 
 
 class Update(tuple[Any, Any]):
@@ -37,9 +33,9 @@ class Variable(Expression):
         value: Any,
         dtype: str | None = None,
         name: str | None = None,
-        constraint: Constraint | None = None,
+        constraint: Callable[[Any], Any] | None = None,
     ) -> None:
-        kind = str(np.dtype(dtype or SESSION.floatx))
+        kind = number_kind("K.variable", dtype or SESSION.floatx)
         if isinstance(value, Expression):
             value = value.eval()
         start = numbers(value, "K.variable")
@@ -55,14 +51,18 @@ class Variable(Expression):
 
     def set_value(self, value: Any, *_: Any, **__: Any) -> None:
         """Replace the value by another of the same shape."""
-        fresh = numbers(value, f"variable {self.name!r}")
-        if fresh.shape != self.array.shape:
-            raise ValueError(
-                f"variable {self.name!r} cannot hold a value of shape {fresh.shape}; expected "
-                f"{self.array.shape}. Nothing was changed."
-            )
+        fresh = self.holding(numbers(value, self))
         with np.errstate(over="ignore", under="ignore"):
             np.copyto(self.array, fresh, casting="unsafe")
+
+    def holding(self, value: Array, what: str = "a value") -> Array:
+        """Return an array if it has the variable's shape, or raise."""
+        if value.shape != self.array.shape:
+            raise ValueError(
+                f"variable {self.name!r} cannot hold {what} of shape {value.shape}; expected "
+                f"{self.array.shape}. Nothing was changed."
+            )
+        return value
 
     def assign(self, value: Any, *_: Any, **__: Any) -> Any:
         """Set a number or array at once; for an expression, return the update for K.function."""
@@ -97,7 +97,9 @@ def placeholder(
     known: Shape = None if ndim is None else (None,) * ndim
     if shape is not None:
         known, _ = sized(shape)
-    kind = str(np.dtype(dtype or SESSION.floatx))
+        if any(size is not None and size < 0 for size in known):
+            raise ValueError(f"a placeholder's shape is {shape!r:.60}; valid: sizes from 0, None.")
+    kind = number_kind("K.placeholder", dtype or SESSION.floatx)
     return Expression("placeholder", (), kind, known, {}, name or SESSION.name("Placeholder"))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastrms.arguments import Settings
 from fastrms.errors import ArgumentError
 
-from ..engine.expressions import Expression, cast, lifted
+from ..engine.expressions import Expression, build, cast, lifted
 from ..engine.functions import Function
 from ..engine.surface import refusing
 from ..engine.variables import Update, Variable
@@ -112,6 +112,10 @@ class Adam(Shipped):
     def _rate_now(self) -> Any:
         K = self.backend  # noqa: N806
         count = self._now(K.floatx()) + 1.0
+        if self.generation.hidden_counter:
+            fresh = self.iterations + 1
+            assigned = build("identity", fresh, assigns=Update(self.iterations, fresh))
+            count = cast(assigned, K.floatx())
         unbiased = K.sqrt(1.0 - K.pow(self.beta_2, count)) / (1.0 - K.pow(self.beta_1, count))
         return super()._rate_now() * unbiased
 

@@ -19,12 +19,9 @@ def _fit(value: Any, variant: Variant) -> Any:
     return build("flush", value) if variant.flush else value
 
 
-def _root(x: Any) -> Any:
-    """Return square roots as `K.sqrt` did in every generation: of 0 for negative numbers."""
-    return build("sqrt", build("maximum", x, 0.0))
-
-
-RULE = make_rule(_root, _fit, lambda x, bound: build("smaller", x, bound), lambda f: f)
+RULE = make_rule(
+    lambda x: build("sqrt", x), _fit, lambda x, bound: build("smaller", x, bound), lambda f: f
+)
 
 
 def _variant(row: Dialect, dtype: str, **choices: bool) -> Variant:

@@ -1,11 +1,9 @@
 """One kernel call for all variables of an update list that a script left as it was made."""
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fastrms.arguments import Settings
 from fastrms.dialects.fields import Dialect
@@ -13,12 +11,9 @@ from fastrms.errors import ArgumentError, GradientError
 from fastrms.stepper import Stepper
 from fastrms.variables import collect
 
+from ..engine.binding import Array
 from ..engine.expressions import Expression
-from ..engine.functions import Function
-from ..engine.variables import Update, Variable, placeholder
-from .formulas import clipped, stepped
-
-Array = NDArray[Any]
+from ..engine.variables import Update, Variable
 
 
 class FusedStep:
@@ -45,15 +40,14 @@ class FusedStep:
         self.after: Any = None
         self._stepper: Stepper | None = None
         self._rho: float | None = None
-        self._outside: Function | None = None
         self._lock = threading.Lock()
 
     def usable(self, present: set[int]) -> bool:
         """Tell whether every entry is among the updates of a function."""
         return bool(self.entries) and all(id(entry) in present for entry in self.entries)
 
-    def check(self, taken: Sequence[Array]) -> None:
-        """Raise, before anything is written, if the step cannot be carried out."""
+    def fits(self, taken: Sequence[Array]) -> None:
+        """Raise if the step cannot be carried out on arrays of such shapes."""
         *gradients, rate, _ = taken
         for param, gradient in zip(self.params, gradients, strict=True):
             if gradient.shape != param.array.shape:
@@ -61,36 +55,29 @@ class FusedStep:
                     f"the gradient of {param.name!r} has shape {gradient.shape}; expected "
                     f"{param.array.shape}, the variable's. Nothing was changed."
                 )
-        if rate.shape or not np.isfinite(rate) or not np.isfinite(taken[-1]):
+        if rate.shape:
             raise ArgumentError(
-                f"the learning rate is {rate!r} and rho is {taken[-1]!r}; valid: finite numbers. "
+                f"the learning rate has shape {rate.shape}; valid: one number. Nothing was changed."
+            )
+
+    def check(self, taken: Sequence[Array]) -> None:
+        """Raise, before anything is written, if the rate or rho is no number."""
+        rate, rho = map(float, taken[-2:])
+        if not (math.isfinite(rate) and math.isfinite(rho)):
+            raise ArgumentError(
+                f"the learning rate is {rate!r} and rho is {rho!r}; valid: finite numbers. "
                 "Nothing was changed."
             )
 
     def run(self, taken: Sequence[Array]) -> None:
         """Carry out the step on the variables' memory."""
-        *gradients, rate, rho = taken
+        gradients, (rate, rho) = list(taken[:-2]), map(float, taken[-2:])
         with self._lock:
-            if not 0 <= rho <= 1:
-                self._outside = self._outside or self._by_expressions()
-                self._outside(taken)
-            else:
-                if self._stepper is None or self._rho != rho:
-                    self._stepper = self._made(float(rho))
-                self._stepper.step(gradients, None, float(rate))
+            if self._stepper is None or self._rho != rho:
+                self._stepper = self._made(rho)
+            self._stepper.step(gradients, None, rate)
         if self.after is not None:
             self.after()
-
-    def _by_expressions(self) -> Function:
-        """Return the step for a rho outside 0 to 1, whose velocities may fall below 0."""
-        feeds = [placeholder(x.static_shape, dtype=x.dtype) for x in self.inputs]
-        updates = []
-        final = clipped(self.row, self.settings, feeds[:-2])
-        for param, gradient, velocity in zip(self.params, final, self.velocities, strict=True):
-            values = param, gradient, velocity
-            fresh, kept = stepped(self.row, values, feeds[-2:], self.settings.epsilon)
-            updates += [Update(velocity, kept), Update(param, fresh)]
-        return Function(feeds, [], updates)
 
     def _made(self, rho: float) -> Stepper:
         """Return what carries out steps, with the velocities of the graph as its slots."""

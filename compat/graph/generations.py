@@ -31,7 +31,8 @@ class Generation:
     variables do). `float_counter`: `iterations` is a float. `counts_always`: SGD and RMSprop count
     steps without decay too. `offset`: what the measured majority of runs added to `iterations`
     when it was read during a step (`decay`), per class. `blank_vhats`: Adam keeps a zero per
-    variable without amsgrad.
+    variable without amsgrad. `hidden_counter`: what reads Adam's count of steps advances it; it is
+    none of the updates.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Generation:
     float_counter: bool = False
     counts_always: bool = True
     blank_vhats: bool = False
+    hidden_counter: bool = False
 
     def signature(self, kind: str) -> Signature:
         """Return the signature of one of its classes."""
@@ -129,4 +131,5 @@ TF_KERAS_V1 = replace(
     dialect="tf-keras-v1",
     source="tensorflow 1.13.2 python/keras/optimizers.py:49-290, 450-560",
     offset={"RMSprop": 1, "SGD": 1, "Adam": 0},
+    hidden_counter=True,
 )

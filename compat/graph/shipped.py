@@ -1,17 +1,16 @@
 """RMSprop, SGD and Adam, written as subclasses of `Optimizer` in K operations."""
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastrms.arguments import Settings, settle
 from fastrms.errors import ArgumentError, PortingWarning
 
+from ..checks import real
+from ..engine.binding import Array
 from ..engine.expressions import Expression, cast, constant, lifted, numbers
 from ..engine.functions import Function
 from ..engine.session import FLOATS
@@ -19,17 +18,6 @@ from ..engine.variables import Variable, placeholder
 from .calls import Call, constraint_of, resolve
 from .generations import Epsilon
 from .optimizers import Optimizer
-
-
-def _real(kind: str, name: str, value: Any) -> Any:
-    """Return a number, if it is a finite one."""
-    number = isinstance(value, Real | np.generic) and not isinstance(value, bool | np.bool_)
-    if not number or not math.isfinite(value):
-        raise ArgumentError(
-            f"{kind}({name}={value!r}) is not valid; valid: a finite number. Pass a number, or "
-            "replace the attribute after construction."
-        )
-    return value
 
 
 def _bare(value: Any) -> Any:
@@ -62,7 +50,7 @@ class Shipped(Optimizer):
         self.lr = K.variable(settled.learning_rate, name=f"{scope}/{self.generation.rate}")
         self.initial_decay = given["decay"]
         for name in ("decay", *self.variables):
-            number = _real(self.kind, name, given[name])
+            number = real(self.kind, name, given[name])
             setattr(self, name, K.variable(number, name=f"{scope}/{name}"))
         if "epsilon" in given:
             self.epsilon = self._epsilon(given["epsilon"])
@@ -80,11 +68,12 @@ class Shipped(Optimizer):
                 f"{self.kind} of {row.name}: {error}. Valid: {signature}. Leave the others out, or "
                 "import the generation that the script was written for."
             ) from error
+        if "lr" in bound.arguments:  # in 2.3 another name, which stands over the rate's own
+            bound.arguments[row.rate] = bound.arguments.pop("lr")
         bound.apply_defaults()
         given = bound.arguments
-        rate = given.pop(row.rate)
-        other = given.pop("lr", None)
-        given["rate"] = rate if other is None else other
+        given["rate"] = given.pop(row.rate)
+        given.pop("lr", None)
         return given
 
     def _epsilon(self, value: Any) -> Any:
@@ -96,7 +85,7 @@ class Shipped(Optimizer):
             )
         if value is None or isinstance(value, Epsilon):
             return self.backend.epsilon()
-        return _real(self.kind, "epsilon", value)
+        return real(self.kind, "epsilon", value)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, as the generation reported them."""
@@ -152,7 +141,7 @@ class Shipped(Optimizer):
     def _fuse(self, params: Any, constraints: Any, gradients: Any, clips: Settings) -> None:
         """Tie the updates to one kernel call, where the class has one."""
 
-    def _stepped_arrays(self, call: Call) -> list[NDArray[Any]]:
+    def _stepped_arrays(self, call: Call) -> list[Array]:
         """Carry out one step on copies of arrays; the state stays for the next call."""
         arrays = [np.asarray(a) for a in call.params]
         wrong = [a.dtype for a in arrays if a.dtype.name not in FLOATS]
@@ -200,7 +189,8 @@ class Shipped(Optimizer):
 
     def _counted(self) -> list[Any]:
         """Return the update of `iterations`, where this generation makes it."""
-        if self.generation.counts_always or self.initial_decay > 0 or self.kind == "Adam":
+        row, adam = self.generation, self.kind == "Adam"
+        if not row.hidden_counter if adam else row.counts_always or self.initial_decay > 0:
             return [self.backend.update_add(self.iterations, 1)]
         return []
 
@@ -241,7 +231,9 @@ class Shipped(Optimizer):
         rate = self._rate_now()
         for p, gradient, own, constraint in zip(params, used, slots, constraints, strict=True):
             *news, fresh = self._step(p, gradient, own, rate)
-            self.updates += [K.update(s, n) for s, n in zip(own, news, strict=False)]
+            pairs = list(zip(own, news, strict=False))
+            pairs = pairs[2:] + pairs[:2]  # amsgrad's first: keras 2.2.4 optimizers.py:501
+            self.updates += [K.update(slot, new) for slot, new in pairs]
             self.updates.append(K.update(p, fresh if constraint is None else constraint(fresh)))
         return self.updates
 

@@ -1,7 +1,7 @@
 """How the generations of Keras name a layer's arguments, and what else differs in their nets."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 # Words of Keras 1 for those of Keras 2, by class; Keras 2 went on accepting them.
 # Source: keras 1.2.2 layers/core.py, engine/topology.py; keras 2.0.8 legacy/interfaces.py.
@@ -43,6 +43,8 @@ class Generation(NamedTuple):
     of RandomUniform and of RandomNormal and TruncatedNormal, where none are given.
     `flat_categories`: `to_categorical` makes rows of float64 whatever the shape of the numbers;
     later it keeps the shape, and gives float32 or what `dtype` asks for.
+    `qr`: what Orthogonal makes of TensorFlow's numbers when there are fewer rows than columns: a
+    matrix "turned" or "padded" with zeros; None: it draws NumPy's.
     `order_renewed`: each epoch of `fit` shuffles the numbers from 0 on, not the last epoch's order.
     """
 
@@ -60,6 +62,7 @@ class Generation(NamedTuple):
     deviation: float = 0.05
     flat_categories: bool = False
     order_renewed: bool = False
+    qr: Literal["padded", "turned"] | None = None
 
 
 # Source of the fields: initializations.py of 1.2.2; initializers.py of 2.0.8, 2.2.4 and 2.3.1;
@@ -88,6 +91,8 @@ KERAS_23 = Generation(
 # These two share Keras 2's names. Their initialisers, tensorflow 1.3.0 ops/init_ops.py and 1.13.2
 # keras/initializers.py, do not look at NumPy's generator; with a seed they draw as Keras 2's do.
 TF_CONTRIB = KERAS_20._replace(
-    name="tf_contrib", version="2.0.6-tf", bounds=(0.0, 1.0), deviation=1.0
+    name="tf_contrib", version="2.0.6-tf", bounds=(0.0, 1.0), deviation=1.0, qr="padded"
 )
-TF_KERAS_V1 = KERAS_22._replace(name="tf_keras_v1", version="2.2.4-tf", order_renewed=True)
+TF_KERAS_V1 = KERAS_22._replace(
+    name="tf_keras_v1", version="2.2.4-tf", order_renewed=True, qr="turned"
+)

@@ -135,18 +135,30 @@ class VarianceScaling(Initializer):
 
 
 class Orthogonal(Initializer):
-    """An orthogonal matrix, from NumPy's own normal numbers."""
+    """An orthogonal matrix, from NumPy's own normal numbers or, by `qr`, from TensorFlow's."""
 
     def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
         self.gain, self.seed = gain, seed
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
         """Return a new matrix."""
+        if self.generation.qr is not None:
+            return self._by_qr(int(np.prod(shape[:-1])), shape[-1]).reshape(shape)
         if self.seed is not None and not self.generation.seeds_advance:
             np.random.seed(self.seed)
         own = self.seed is not None and self.generation.seeds_advance
         generator: Any = np.random.RandomState(self.next_seed()) if own else np.random
         return orthogonal(shape, self.gain, generator)
+
+    def _by_qr(self, rows: int, columns: int) -> Any:
+        """Return a matrix as tensorflow 1.3.0 and 1.13.2 ops/init_ops.py, Orthogonal, make it."""
+        wide, turned = rows < columns, self.generation.qr == "turned"
+        sizes = (columns, rows) if wide and turned else (rows, columns)
+        found, upper = np.linalg.qr(K.eval(K.random_normal(sizes, seed=self.next_seed())))
+        found = self.gain * found * np.sign(np.diagonal(upper))
+        if wide:
+            return found.T if turned else np.pad(found, ((0, 0), (0, columns - rows)))
+        return found
 
 
 class Identity(Initializer):

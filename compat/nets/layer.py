@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..engine import backend as K  # noqa: N812 (the name scripts use)
-from ..engine.expressions import Expression
+from ..engine.expressions import Expression, sized
 from ..engine.variables import Variable
 from . import initializers
 from .generations import Generation
@@ -36,7 +36,7 @@ class Layer:
         size, shape = kwargs.pop("input_dim", None), kwargs.pop("input_shape", None)
         batch = kwargs.pop("batch_input_shape", None)
         shape = (size,) if shape is None and size else shape
-        self.start_shape = batch if shape is None else (None, *shape)
+        self.start_shape = batch if shape is None else (None, *sized(shape)[0])
         self.initial_weights = kwargs.pop("weights", None)
         if kwargs:
             raise TypeError(
@@ -143,11 +143,7 @@ class Layer:
                 f"{len(given)}: {[w.shape for w in given]}. Nothing was changed."
             )
         for place, (variable, value) in enumerate(zip(own, given, strict=True)):
-            if tuple(variable.shape) != value.shape:
-                raise ValueError(
-                    f"array {place} for weight {variable.name!r} of {self.name!r} has shape "
-                    f"{value.shape}; expected {tuple(variable.shape)}. Nothing was changed."
-                )
+            variable.holding(value, f"array {place}")
         K.batch_set_value(list(zip(own, given, strict=True)))
 
     def count_params(self) -> int:

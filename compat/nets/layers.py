@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+from fastrms.errors import ArgumentError
+
+from ..checks import real, whole
 from ..engine import backend as K  # noqa: N812 (the name scripts use)
 from ..engine.backend import training_dropout
+from ..engine.expressions import sized
 from . import initializers, pieces
 from .generations import Generation
-from .layer import Layer, listed
+from .layer import Layer
 from .naming import refuse
 
 
@@ -26,11 +30,9 @@ class Dense(Layer):
             f"Dense {self.name!r}", kernel_regularizer=kernel_regularizer,
             bias_regularizer=bias_regularizer, activity_regularizer=activity_regularizer,
         )  # fmt: skip
-        if isinstance(units, str) or units is None or int(units) != units or units < 1:
-            raise ValueError(f"Dense {self.name!r} received units={units!r}; valid: an int >= 1.")
         table = initializers.module(self.generation)
         limits = pieces.getter("constraint", pieces.constraints(self.generation), True)
-        self.units, self.use_bias = int(units), use_bias
+        self.units, self.use_bias = whole(f"Dense {self.name!r}", "units", units, 1), use_bias
         self.activation = pieces.getter("activation", pieces.ACTIVATIONS)(activation)
         self.kernel_initializer = table["get"](kernel_initializer)
         self.bias_initializer = table["get"](bias_initializer or "zero")
@@ -81,7 +83,7 @@ class LeakyReLU(Layer):
 
     def __init__(self, alpha: float = 0.3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.alpha = float(alpha)
+        self.alpha = float(real("LeakyReLU", "alpha", alpha))
 
     def call(self, inputs: Any) -> Any:
         """Return the activation."""
@@ -95,7 +97,7 @@ class Dropout(Layer):
         self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.rate = min(1.0, max(0.0, float(rate)))
+        self.rate = min(1.0, max(0.0, float(real("Dropout", "rate", rate))))
         self.noise_shape, self.seed = noise_shape, seed
 
     def call(self, inputs: Any) -> Any:
@@ -118,7 +120,7 @@ class Reshape(Layer):
 
     def __init__(self, target_shape: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.target_shape = tuple(target_shape)
+        self.target_shape, _ = sized(target_shape)
 
     def call(self, inputs: Any) -> Any:
         """Return the inputs in the other shape."""
@@ -134,6 +136,8 @@ class Lambda(Layer):
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         refuse(f"Lambda {self.name!r}", mask=mask)
+        if not callable(function):
+            raise ArgumentError(f"Lambda received {function!r:.60}; valid: a function.")
         self.function, self.arguments = function, arguments or {}
 
     def call(self, inputs: Any) -> Any:
@@ -145,7 +149,7 @@ class InputLayer(Layer):
     """Where a net begins."""
 
     def __init__(self, shape: Any, dtype: Any = None, name: str | None = None) -> None:
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(name=name or f"input_{K.get_uid('input')}", dtype=dtype)
         self.built = True
         found = K.placeholder(shape=shape, dtype=dtype, name=self.name)
         found.history = (self, [], [found])
@@ -164,8 +168,8 @@ def input_of(generation: Generation) -> Callable[..., Any]:
         refuse("Input", sparse=sparse or None, tensor=tensor)
         if shape is None and batch_shape is None:
             raise ValueError("Input needs shape=, the shape of one example: Input(shape=(4,)).")
-        whole = (None, *listed(shape)) if batch_shape is None else tuple(batch_shape)
-        return kind(whole, dtype, name).output
+        full = (None, *sized(shape)[0]) if batch_shape is None else sized(batch_shape)[0]
+        return kind(full, dtype, name).output
 
     return Input
 

@@ -39,6 +39,8 @@ _ABSENT = {
 class Net(Layer, Training, Files):
     """What Model and Sequential share: layers between inputs and outputs."""
 
+    layers: list[Layer]
+
     def __getattr__(self, name: str) -> Any:
         instead = _ABSENT.get(name)
         why = f": fastrms.compat does not provide it; instead, {instead}." if instead else ""
@@ -52,10 +54,7 @@ class Net(Layer, Training, Files):
         self.inputs, self.outputs, self.built = inputs, outputs, True
         self.calls = [(inputs, outputs)]
         self._steps = self._ordered()
-        known: dict[int, Layer] = {}
-        for step in self._steps:
-            known.setdefault(id(step[0]), step[0])
-        self._layers = list(known.values())
+        self.layers = list({id(layer): layer for layer, _, _ in self._steps}.values())
 
     def _ordered(self) -> list[tuple[Layer, list[Any], list[Any]]]:
         """Return the calls from inputs to outputs; Keras sorts by distance to the outputs."""
@@ -82,11 +81,6 @@ class Net(Layer, Training, Files):
             walk(output, 0)
         order = list(found)
         return [found[k] for k in sorted(order, key=lambda k: (-depth[k], order.index(k)))]
-
-    @property
-    def layers(self) -> list[Layer]:
-        """The layers in order."""
-        return self._layers
 
     def call(self, inputs: Any) -> Any:
         """Run the net on other inputs."""
@@ -134,16 +128,6 @@ class Net(Layer, Training, Files):
     updates: tuple[Any, ...] = ()
     losses: tuple[Any, ...] = ()
 
-    @property
-    def input(self) -> Any:
-        """The input, or the list of inputs."""
-        return alone(self.inputs)
-
-    @property
-    def output(self) -> Any:
-        """The output, or the list of outputs."""
-        return alone(self.outputs)
-
     def summary(self) -> None:
         """Print one line for each layer."""
         for layer in self.layers:
@@ -164,16 +148,16 @@ class Sequential(Net):
 
     def __init__(self, layers: Any = None, name: str | None = None) -> None:
         super().__init__(name=name)
-        self._layers: list[Layer] = []
+        self.layers = []
         self.inputs: list[Any] = []
-        for layer in layers or []:
+        for layer in listed(layers or []):
             self.add(layer)
 
     def add(self, layer: Layer) -> None:
         """Put a layer after the last."""
         if not isinstance(layer, Layer):
             raise TypeError(f"add received {layer!r:.60}; valid: a layer.")
-        if self._layers:
+        if self.layers:
             end = layer(self.outputs[0])
         elif layer.calls:
             self.inputs, end = [layer.calls[0][0][0]], layer.calls[0][1][0]
@@ -185,9 +169,9 @@ class Sequential(Net):
                 f"the first layer of {self.name!r} needs input_dim= or input_shape=: "
                 f"{type(layer).__name__}(..., input_dim=4)."
             )
-        kept = [*self._layers, layer]
+        kept = [*self.layers, layer]
         self._join(self.inputs, [end])
-        self._layers = kept
+        self.layers = kept
 
     def start(self, shape: Any, dtype: Any) -> Any:
         """Return the input of the net."""

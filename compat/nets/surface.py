@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from fastrms.errors import ArgumentError
+
+from ..checks import whole
 from ..engine.surface import install as install_backend
 from ..graph import classes, surfaces
 from ..graph import generations as optimizers
@@ -48,8 +51,13 @@ def one_hot(generation: Generation) -> Callable[..., Any]:
                 f"to_categorical of {generation.name} has no dtype (received {dtype!r}), it gives "
                 "float64; leave it out and use .astype."
             )
-        given = np.asarray(y, dtype="int")
-        count = num_classes or int(given.max(initial=0)) + 1
+        try:
+            given = np.asarray(y, dtype="int")
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(
+                f"to_categorical received {y!r:.60} ({error}); valid: numbers of classes."
+            ) from error
+        count = whole("to_categorical", "num_classes", num_classes or given.max(initial=0) + 1)
         if given.size and (given.min() < 0 or given.max() >= count):
             raise ValueError(
                 f"class numbers run from {given.min()} to {given.max()}; valid: 0 to {count - 1}."

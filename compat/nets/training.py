@@ -1,21 +1,22 @@
 """compile, fit, evaluate, predict: the loops of old Keras over batches."""
 
+import functools
 import importlib
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..checks import real, whole
 from ..engine import backend as K  # noqa: N812 (the name scripts use)
+from ..engine.binding import Array, fits
 from ..engine.expressions import Expression
 from . import pieces
 from .callbacks import CallbackList, History
 from .generations import Generation
 from .layer import alone, listed
 from .naming import NotProvided, refuse
-
-Array = NDArray[Any]
 
 
 def _total(loss: Callable[..., Any], target: Any, output: Any) -> Any:
@@ -25,20 +26,10 @@ def _total(loss: Callable[..., Any], target: Any, output: Any) -> Any:
 
 def batches(size: int, batch_size: Any) -> Iterator[slice]:
     """Return the slices of a number of examples; raise if there are none to return."""
-    step = 32 if batch_size is None else batch_size
-    if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 1 or not size:
-        raise ValueError(
-            f"batch_size={batch_size!r} with {size} examples is not valid; valid: an integer from "
-            "1 (None for 32), and at least one example."
-        )
+    step = 32 if batch_size is None else whole("a model", "batch_size", batch_size, 1)
+    if not size:
+        raise ValueError("a model received 0 examples; valid: at least one example.")
     return (slice(start, min(start + step, size)) for start in range(0, size, step))
-
-
-def whole(name: str, value: Any) -> int:
-    """Return a number of epochs, or raise what is valid."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-        raise ValueError(f"fit received {name}={value!r:.60}; valid: an integer from 0.")
-    return int(value)
 
 
 class Training:
@@ -59,32 +50,33 @@ class Training:
     ) -> None:  # fmt: skip
         """Choose optimizer, loss (a name, a function, or one for each output) and metrics."""
         refuse("compile", sample_weight_mode=sample_weight_mode, **kwargs)
+        for name, given in (("metrics", metrics), ("loss_weights", loss_weights)):
+            if not isinstance(given, list | tuple | None):
+                raise ValueError(f"compile received {name}={given!r:.60}; valid: a list, or None.")
         losses = list(loss) if isinstance(loss, list | tuple) else [loss] * len(self.outputs)
-        shares = list(loss_weights or [1.0] * len(self.outputs))
+        shares = [real("compile", "loss_weights", s) for s in loss_weights or [1.0] * len(losses)]
         if len(losses) != len(self.outputs) or len(shares) != len(self.outputs):
             raise ValueError(
                 f"compile received {len(losses)} losses and {len(shares)} loss_weights for "
                 f"{len(self.outputs)} outputs; give one for each, in lists."
             )
         find = pieces.getter("loss", pieces.LOSSES)
-        self._losses = functions = [find(name) for name in losses]
+        functions = [find(name) for name in losses]
         if None in functions:
             raise ValueError("compile needs loss=: a name, a function, or one for each output.")
-        self.loss = loss
-        self.targets = [K.placeholder(ndim=len(y.shape)) for y in self.outputs]
-        parts = [_total(*row) for row in zip(functions, self.targets, self.outputs, strict=True)]
+        targets = [K.placeholder(ndim=len(y.shape)) for y in self.outputs]
+        rows = list(zip(functions, targets, self.outputs, strict=True))
+        parts = [_total(*row) for row in rows]
         weighted = [p if s == 1.0 else p * s for p, s in zip(parts, shares, strict=True)]
-        self.total_loss = weighted[0]
-        for part in weighted[1:]:
-            self.total_loss = self.total_loss + part
-        self.metrics_names, self._reported = ["loss"], [self.total_loss]
+        total = functools.reduce(operator.add, weighted)
+        reported = [("loss", total)]
         if len(parts) > 1:
-            self.metrics_names += [f"{y.history[0].name}_loss" for y in self.outputs]
-            self._reported += parts
-        for place in range(len(parts)):
-            for metric in metrics or []:
-                self._measure(metric, place, functions[place])
+            own = [f"{y.history[0].name}_loss" for y in self.outputs]
+            reported += zip(own, parts, strict=True)
+        reported += [self._measure(metric, *row) for row in rows for metric in metrics or []]
         self.optimizer = self._optimizer_of(optimizer)
+        self.loss, self._losses, self.targets, self.total_loss = loss, functions, targets, total
+        self.metrics_names, self._reported = map(list, zip(*reported, strict=True))
         self._functions: dict[str, Any] = {}
 
     def _optimizer_of(self, optimizer: Any) -> Any:
@@ -93,9 +85,9 @@ class Training:
         found = importlib.import_module(f"{package}.{self.generation.name}.optimizers")
         return found.get(optimizer)
 
-    def _measure(self, metric: Any, place: int, loss: Any) -> None:
-        """Report a metric of one output."""
-        target, output, function = self.targets[place], self.outputs[place], metric
+    def _measure(self, metric: Any, loss: Any, target: Any, output: Any) -> tuple[str, Any]:
+        """Return the name and the value of a metric of one output."""
+        function = metric
         accuracy = metric in ("accuracy", "acc")
         if accuracy:
             binary = output.shape[-1] == 1 or loss is pieces.binary_crossentropy
@@ -107,8 +99,8 @@ class Training:
         if isinstance(metric, str) and self.generation.metrics_as_asked:
             name = metric
         many = len(self.outputs) > 1
-        self.metrics_names.append(f"{output.history[0].name}_{name}" if many else name)
-        self._reported.append(_total(found, target, output))
+        shown = f"{output.history[0].name}_{name}" if many else name
+        return shown, _total(found, target, output)
 
     def _function(self, kind: str) -> Any:
         """Return the compiled function of a kind: train, test or predict."""
@@ -158,8 +150,7 @@ class Training:
             array = np.asarray(value)
             if array.ndim == 1 and len(node.shape) == 2:
                 array = array[:, None]
-            fixed = zip(node.shape, array.shape, strict=False)
-            if array.ndim != len(node.shape) or any(s not in (None, n) for s, n in fixed):
+            if not fits(node.shape, array.shape):
                 raise ValueError(
                     f"{self.name!r} received {what} of shape {array.shape}; expected {node.shape}."
                 )
@@ -246,7 +237,7 @@ class Training:
             raise NotProvided("fit received shuffle='batch'; valid: True, False.")
         function, arrays = self._function("train"), self._data(x, y)
         arrays, held = self._held_out(arrays, validation_split, validation_data)
-        first, last = whole("initial_epoch", initial_epoch), whole("epochs", epochs)
+        first, last = whole("fit", "initial_epoch", initial_epoch), whole("fit", "epochs", epochs)
         order = np.arange(len(arrays[0]))
         parts = list(batches(len(order), batch_size))
         run = CallbackList(listed(callbacks or []), self, last, batch_size or 32, verbose)

@@ -16,7 +16,8 @@ from fastrms.dialects.fields import (
     Weights,
 )
 
-# K.sqrt is the root of 0 for negative numbers, which rho > 1 gives (backend/*_backend.py).
+# K.sqrt takes the root of 0 for negative numbers, which rho > 1 gives (keras 1.2.2
+# backend/tensorflow_backend.py:1210, theano_backend.py:379).
 _ROOT = frozenset({"floored_root"})
 _INSIDE = frozenset({"epsilon_inside"})
 _LEARNING_RATE = Argument(default=0.001, kind="rate")

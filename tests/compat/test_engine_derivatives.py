@@ -151,7 +151,7 @@ def operands(shapes):
 def weighted(name, variables):
     """A scalar that weights every element of the result differently, and its weights."""
     y = CASES[name][0](*variables)
-    weights = np.cos(np.arange(int(np.prod(y.static_shape)))).reshape(y.static_shape)
+    weights = np.cos(np.arange(int(np.prod(y.shape)))).reshape(y.shape)
     return (y * constant(weights, "float64")).sum(), weights
 
 
@@ -162,7 +162,7 @@ def test_first_derivative_equals_autograd(name):
     variables = [Variable(v, "float64") for v in values]
     loss, weights = weighted(name, variables)
     ours = gradients(loss, variables)
-    found = Function([], [loss, *[g for g in ours if g is not None]], flush=False)([])
+    found = Function([], [loss, *[g for g in ours if g is not None]])([])
     expected = autograd.value_and_grad(lambda xs: anp.sum(reference(*xs) * weights))(tuple(values))
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
     present = [e for e, g in zip(expected[1], ours, strict=True) if g is not None]
@@ -197,11 +197,11 @@ def test_derivatives_equal_finite_differences_and_nest(name):
     terms = [(g * g).sum() for g in first]
     penalty = sum(terms[1:], terms[0])
     for scalar in (loss, penalty):
-        value = Function([], scalar, flush=False)
+        value = Function([], scalar)
         slopes = differences(lambda value=value: float(value([])), variables)
         for variable, slope in zip(variables, slopes, strict=True):
             (gradient,) = gradients(scalar, [variable])
-            mine = 0.0 if gradient is None else Function([], gradient, flush=False)([])
+            mine = 0.0 if gradient is None else Function([], gradient)([])
             np.testing.assert_allclose(mine, slope, rtol=2e-6, atol=5e-8)
 
 
@@ -244,7 +244,7 @@ def test_repeated_elements_and_their_gradient(axis):
     x = Variable(operands((V,))[0], "float64")
     repeated = backend.repeat_elements(x, 3, axis)
     np.testing.assert_array_equal(repeated.eval(), np.repeat(x.array, 3, axis))
-    weights = np.cos(np.arange(repeated.eval().size)).reshape(repeated.static_shape)
+    weights = np.cos(np.arange(repeated.eval().size)).reshape(repeated.shape)
     (gradient,) = gradients((repeated * weights).sum(), [x])
     at = axis % 3
     apart = weights.reshape(*V[: at + 1], 3, *V[at + 1 :])

@@ -344,3 +344,29 @@ def test_names_are_those_that_scripts_call():
         "exp",
         "random_normal",
     )
+
+
+COMPARED = {"greater": [0, 0, 1], "greater_equal": [0, 1, 1], "less": [1, 0, 0]}
+COMPARED |= {"less_equal": [1, 1, 0], "not_equal": [1, 0, 1], "equal": [0, 1, 0]}
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_comparisons(name):
+    found = K.eval(getattr(K, name)(K.variable([1, 2, 3]), K.variable([2, 2, 2])))
+    assert (found.dtype, found.tolist()) == (bool, [bool(x) for x in COMPARED[name]])
+
+
+def test_settings_and_small_names():
+    try:
+        K.set_epsilon(0.25)
+        K.set_image_data_format("channels_first")
+        assert (K.epsilon(), K.image_data_format()) == (0.25, "channels_first")
+    finally:
+        K.set_epsilon(1e-7)
+        K.set_image_data_format("channels_last")
+    w = K.variable([[1.5, -0.5]])
+    K.function([], [], [K.update_sub(w, 1.0)])([])
+    assert K.get_value(w).tolist() == [[0.5, -1.5]]
+    assert (K.ndim(w), K.eval(K.round(w)).tolist()) == (2, [[0, -2]])
+    assert (K.set_session(None), K.symbolic(abs)) == (None, abs)
+    assert K.get_uid("test of uids") == 1 == K.get_uid("test of uids") - 1

@@ -150,7 +150,8 @@ REFUSED = {
     ),
     "an update that is none": (lambda: K.function([], [], [W]), TypeError, "K.update"),
     "an update of another shape": (
-        lambda: K.function([], [], [(W, K.zeros((3,)))])([]), ValueError, "has shape",
+        lambda: K.function([], [], [(W, K.zeros((3,)))])([]), ValueError,
+        r"of shape \(3,\); expected \(2,\)",
     ),
     "an update of no variable": (lambda: K.update(X, 1.0), TypeError, "valid: a variable"),
     "givens": (lambda: K.function([], [W], givens={}), TypeError, "givens"),

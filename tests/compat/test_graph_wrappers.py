@@ -600,3 +600,33 @@ def test_rho_beyond_one_and_below_zero_counts_negative_velocities_as_zero(module
     for _ in range(3):
         f([])
     assert K.get_value(w).tolist() == OUTSIDE[module, rho]
+
+
+# Recorded: what each entry of Adam's list updates, for two parameters. In tf.keras 1.13 the count
+# is a control dependency of the rate: whatever computes a parameter advances it.
+ADAM_LISTS = {
+    ("keras20", False): "t m v p m v p",
+    ("keras22", False): "t m v p m v p",
+    ("keras22", True): "t vhat m v p vhat m v p",
+    ("keras23", True): "t vhat m v p vhat m v p",
+    ("tf_keras_v1", False): "m v p m v p",
+    ("tf_keras_v1", True): "vhat m v p vhat m v p",
+}
+
+
+@pytest.mark.parametrize(("package", "amsgrad"), ADAM_LISTS)
+def test_adams_updates_stand_in_the_order_of_their_system(package, amsgrad):
+    optimizers = importlib.import_module(f"fastrms.compat.{package}.optimizers")
+    adam = optimizers.Adam(**({"amsgrad": True} if amsgrad else {}))
+    params = [K.variable(np.ones(n), name="p") for n in (3, 2)]
+    updates = adam.get_updates(loss=sum(K.sum(p * p) for p in params), params=params)
+    words = {id(adam.iterations): "t", **{id(p): "p" for p in params}}
+    blocks = zip(("m", "v", "vhat"), (adam.weights[k : k + 2] for k in (1, 3, 5)), strict=True)
+    words |= {id(w): name for name, block in blocks for w in block}
+    assert " ".join(words[id(entry[0])] for entry in updates) == ADAM_LISTS[package, amsgrad]
+    K.function([], [], updates)([])
+    assert int(adam.iterations) == 1
+    last = [entry for entry in updates if entry[0] is params[1]]
+    K.function([], [], last)([])
+    K.function([], [], [entry for entry in updates if words[id(entry[0])] == "m"])([])
+    assert int(adam.iterations) == 1 + (package == "tf_keras_v1")

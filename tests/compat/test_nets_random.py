@@ -107,3 +107,28 @@ def test_an_initialisers_own_seed_advances_where_it_did(system, second):
         made = layers.Dense(2, input_dim=3, kernel_initializer=glorot)
         models.Sequential([made])
         assert made.get_weights()[0][0, 0] == np.float32(expected)
+
+
+# Recorded: the first row that Orthogonal(gain=1.5, seed=7) gives in tf.contrib.keras of TensorFlow
+# 1.3 and in tf.keras of 1.13.
+TALL = [-0.03577780723571777, -1.4328516721725464, -0.009730556048452854]
+FIRST_ROWS = {
+    ("tf_contrib", (4, 3)): TALL,
+    ("tf_contrib", (2, 2, 3)): TALL,
+    ("tf_contrib", (3, 5)): [-0.23322933912277222, -1.0988627672195435, -0.9940343499183655, 0, 0],
+    ("tf_keras_v1", (4, 3)): TALL,
+    ("tf_keras_v1", (2, 2, 3)): TALL,
+    ("tf_keras_v1", (3, 5)): [
+        *(-0.034538090229034424, 0.8612333536148071, -1.0478583574295044),
+        *(-0.5058335661888123, 0.39141976833343506),
+    ],
+}
+
+
+@pytest.mark.parametrize(("package", "shape"), FIRST_ROWS)
+def test_orthogonal_matrices_of_tensorflow_are_its_decompositions(package, shape):
+    initializers = importlib.import_module(f"fastrms.compat.{package}.initializers")
+    found = initializers.Orthogonal(gain=1.5, seed=7)(shape)
+    assert (found.shape, found.dtype) == (shape, np.float32)
+    first = found.reshape(-1, shape[-1])[0]
+    np.testing.assert_allclose(first, FIRST_ROWS[package, shape], rtol=0, atol=2e-6)

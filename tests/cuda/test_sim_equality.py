@@ -133,3 +133,9 @@ def test_float32_slots_of_16_bit_variables(dialect: str, options: str, dtype: An
     found = run(dialect, wide, values, on_device)
     assert {a.dtype.name for a in found[len(SHAPES) :]} <= {"float32", "int64"}
     assert_same(found, run(dialect, wide, values, np.array))
+
+
+@pytest.mark.usefixtures("_brain_on_the_host")
+def test_roots_of_zero_below_zero() -> None:
+    values = [battery.numbers((13,), d, k) for k, d in enumerate(("f4", "f8", "f2"))]
+    compare("keras-2.2", {"rho": 1.5}, [*values, values[0].astype(BRAIN)])
