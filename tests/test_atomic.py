@@ -19,19 +19,23 @@ from fastrms.checkpoint.atomic import replacing
 ROOT = Path(__file__).parents[1]
 # A child saves two states in turn, for ever, and is killed; what lies there must be one of them.
 PROGRAM = """
-import os, random, signal, sys, time
+import dataclasses, os, random, signal, sys, time
 import numpy as np
 import fastrms
 
 path, kills = sys.argv[1], int(sys.argv[2])
+form = {"format": "kdir"} if path.endswith("kdir") else {}
 weights = np.ones(30_000)
 optimizer = fastrms.RMSprop()
 optimizer.build({"w": weights})
 states = []
 for value in (1.0, 2.0):
     optimizer.set_weights([int(value), 0.001, np.full(30_000, value)])
-    states.append(optimizer.checkpoint({"w": weights}))
-fastrms.save(path, states[0])
+    state = optimizer.checkpoint({"w": weights})
+    if path.endswith(".weights.json"):
+        state = dataclasses.replace(state, config={"learning_rate": 0.5})
+    states.append(state)
+fastrms.save(path, states[0], **form)
 moments, seen, count = random.Random(7), set(), 0
 rests = lambda: any(name.endswith(".part") for name in os.listdir(os.path.dirname(path)))
 # A loaded machine may give a child no time at all: then there are more of them.
@@ -41,20 +45,25 @@ while count < kills or (count < 40 * kills and not (len(seen) == 2 and rests()))
     if not child:
         while True:
             for state in reversed(states):
-                fastrms.save(path, state)
+                fastrms.save(path, state, **form)
     time.sleep(moments.uniform(0, 0.04))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    found = fastrms.load(path)
+    found = fastrms.load(path, trusted=True)
     seen.add(found.iterations)
     assert (found.slots["velocity"][0] == found.iterations).all()
 print(sorted(seen), rests())
 """
 
 
-@pytest.mark.parametrize("name", ["run.npz", "run.safetensors", "run.ckpt"])
+KERAS = ("run.h5", "run.keras", "run.weights.json", "kdir")
+
+
+@pytest.mark.parametrize("name", ["run.npz", "run.safetensors", "run.ckpt", *KERAS])
 def test_a_process_killed_at_any_moment_leaves_a_whole_file(name, tmp_path):
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / name), "50"]
+    if name in KERAS:
+        pytest.importorskip("h5py")
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / name), "25"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.returncode == 0, done.stderr
     # Both states were there, and some kills fell into the writing of a temporary file.
@@ -181,3 +190,104 @@ def test_a_new_file_has_the_permissions_of_any_other(tmp_path):
 def test_a_folder_that_is_not_there_is_named(name, tmp_path):
     with pytest.raises(fastrms.CheckpointError, match="folder that exists"):
         fastrms.save(tmp_path / "missing" / name, state())
+
+
+# What each save leaves behind, when the disk takes only so many bytes of any file.
+DISK = """
+import dataclasses, os, pathlib, resource, signal, sys
+import numpy as np
+import fastrms
+
+folder, weights = pathlib.Path(sys.argv[1]), np.ones(30_000)
+optimizer = fastrms.RMSprop()
+optimizer.apply([weights.copy()], [weights])
+state = optimizer.checkpoint({"w": weights})
+bare = dataclasses.replace(state, config={"learning_rate": 0.5})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+for name in sys.argv[2:]:
+    form = {"format": "kdir"} if name == "kdir" else {}
+    what = bare if "weights" in name else state
+    fastrms.save(folder / name, what, **form)
+    files = {p: p.is_file() and p.read_bytes() for p in folder.rglob("*")}
+    for most in (0, 100, 5000, 300_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+        try:
+            fastrms.save(folder / name, what, **form)
+        except fastrms.CheckpointError as error:
+            said = str(error)
+        else:
+            said = "saved"
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        assert "could not be written (File too large)" in said, (name, most, said)
+        now = {p: p.is_file() and p.read_bytes() for p in folder.rglob("*")}
+        assert now == files, (name, most, sorted(set(now) ^ set(files)))
+"""
+
+
+def test_a_disk_that_is_full_after_any_number_of_bytes_leaves_the_old_files(tmp_path):
+    pytest.importorskip("h5py")
+    names = ["a.npz", "a.safetensors", "a.ckpt", "a.h5", "a.keras", "a.weights.h5"]
+    command = [sys.executable, "-c", DISK, str(tmp_path), *names, "b.weights.json", "kdir"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_with_other_things_in_it_is_not_replaced(tmp_path):
+    pytest.importorskip("h5py")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("words")
+    with pytest.raises(fastrms.CheckpointError, match=r"thesis\.txt.*would be lost"):
+        fastrms.save(tmp_path / "mine", state(), format="kdir")
+    with pytest.raises(fastrms.CheckpointError, match="is a file"):
+        fastrms.save(tmp_path / "mine" / "thesis.txt", state(), format="kdir")
+    assert [p.name for p in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
+
+
+def test_a_folder_is_replaced_where_two_cannot_change_places(tmp_path, monkeypatch):
+    pytest.importorskip("h5py")
+    from fastrms.checkpoint import keras_folder
+
+    def unknown(*_):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(keras_folder, "exchange", unknown)
+    for count in (1, 2):
+        optimizer = fastrms.RMSprop()
+        optimizer.build([np.ones(2)])
+        optimizer.iterations = count
+        fastrms.save(tmp_path / "run", optimizer, format="kdir")
+        assert fastrms.load(tmp_path / "run").iterations == count
+        assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_the_map_of_shards_comes_last_and_never_names_a_shard_in_the_making(tmp_path, monkeypatch):
+    pytest.importorskip("h5py")
+    import dataclasses
+
+    path, real, renamed = tmp_path / "a.weights.json", os.replace, []
+    states = [
+        dataclasses.replace(state(), config={"learning_rate": 0.5}, iterations=i) for i in range(3)
+    ]
+    fastrms.save(path, states[0])
+
+    def replaced(a, b):
+        assert fastrms.load(path, trusted=True).iterations == renamed.count("a.weights.json")
+        renamed.append(Path(b).name)
+        real(a, b)
+
+    monkeypatch.setattr(atomic.os, "replace", replaced)
+    for new in states[1:]:
+        fastrms.save(path, new)
+    shards = ["a_00001.weights.h5", "a_00000.weights.h5"]
+    assert renamed == [shards[0], "a.weights.json", shards[1], "a.weights.json"]
+    assert fastrms.load(path).iterations == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.weights.json", shards[1]]
+
+
+def test_a_folder_is_never_away_while_it_is_replaced(tmp_path, monkeypatch):
+    pytest.importorskip("h5py")
+    fastrms.save(tmp_path / "run", state(), format="kdir")
+    monkeypatch.setattr(Path, "rename", None)  # two names would have to change one by one
+    fastrms.save(tmp_path / "run", state(), format="kdir")
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]

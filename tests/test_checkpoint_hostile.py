@@ -223,6 +223,21 @@ def unknown_filter(path):
         h5py.h5d.create(group.id, b"Variable:0", h5py.h5t.NATIVE_FLOAT, space, plist)
 
 
+def one_text_for_many(path):
+    """Let 4,000 names of variable length all refer to one stored text of 9,000 letters."""
+    with h5py.File(path, "w") as file:
+        file.create_group("model_weights").attrs["layer_names"] = np.zeros(0)
+        names = [b"x" * 9000, *(b"%d" % i for i in range(3999))]
+        group, kind = file.create_group(GROUP), h5py.string_dtype("ascii")
+        group.attrs.create("weight_names", names, dtype=kind)
+    data, size = bytearray(path.read_bytes()), struct.pack("<I", 9000)
+    first = data.index(size)
+    while not data.startswith(b"GCOL", struct.unpack_from("<Q", data, first + 4)[0]):
+        first = data.index(size, first + 1)
+    data[first : first + 16 * 4000] = data[first : first + 16] * 4000
+    path.write_bytes(data)
+
+
 DEEP = "[" * 5000 + "]" * 5000
 H5 = {
     "external raw storage": (external_storage, "external raw storage"),
@@ -266,7 +281,12 @@ H5 = {
         "not UTF-8",
     ),
     "a gap in the parts": (chunk_gap, "without a gap"),
+    "one text for many names": (one_text_for_many, "more text than the file"),
     "bad JSON": (attribute("/", "training_config", "{oh"), "not valid JSON"),
+    "JSON with a text that does not end": (
+        attribute("/", "training_config", '{"' + '\\"' * 30_000),
+        "not valid JSON",
+    ),
     "deep JSON": (attribute("/", "training_config", DEEP), "nested 5000 levels"),
     "JSON key twice": (attribute("/", "training_config", '{"a": 1, "a": 2}'), "twice"),
     "JSON no object": (attribute("/", "training_config", "[]"), "not a JSON object"),
@@ -276,6 +296,12 @@ H5 = {
         attribute("/", "training_config", '{"optimizer_config": {"config": {}}}'),
         "class_name",
     ),
+    "optimizer that is a text": (
+        attribute("/", "training_config", '{"optimizer_config": "x"}'),
+        "class_name",
+    ),
+    "inner optimizer that is a number": (config(inner_optimizer=1.5), "class_name"),
+    "momentum that is a text": (config(momentum="0.9"), "momentum is '0.9'"),
     "one slot missing": (
         on_h5(
             lambda f, _: f[GROUP].attrs.__setitem__(
@@ -305,7 +331,10 @@ def test_hostile_h5_is_refused_by_name(kind, trusted, place):
     assert "SECRETS" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["4 TiB, nothing stored", "4 TiB in chunks", "gzip bomb"])
+HUGE = ("4 TiB, nothing stored", "4 TiB in chunks", "gzip bomb", "one text for many names")
+
+
+@pytest.mark.parametrize("kind", HUGE)
 def test_a_huge_claim_costs_a_few_megabytes(kind, place):
     fastrms.load(samples.folder() / "k22-tf/dflt_mlp.h5")
     H5[kind][0](place)
@@ -572,6 +601,29 @@ def test_a_shard_that_is_a_link_is_refused(tmp_path):
     (tmp_path / "a.weights.json").write_text(json.dumps(content))
     with pytest.raises(fastrms.CheckpointError, match="or a link"):
         fastrms.load(tmp_path / "a.weights.json")
+
+
+def many_layers(path, count):
+    """Write as many layers as nobody has, in the two ways of Keras."""
+    with h5py.File(path / "a.h5", "w", libver="latest") as file:
+        names = [f"l{i}" for i in range(count)]
+        model = file.create_group("model_weights")
+        model.attrs["layer_names"] = np.array(names, "S")
+        for name in names:
+            model.create_group(name).attrs["weight_names"] = np.zeros(0)
+    with h5py.File(path / "a.weights.h5", "w", libver="latest") as file:
+        for name in names:
+            file.create_group(f"layers/{name}")
+        file["optimizer/vars/0"] = np.int64(1)
+    return ["a.h5", "a.weights.h5"]
+
+
+def test_time_grows_with_the_file_not_with_its_square(tmp_path):
+    """3,000 empty layers took half a minute, when each was looked for among all."""
+    for name in many_layers(tmp_path, 3000):
+        start = time.process_time()
+        fastrms.load(tmp_path / name)
+        assert time.process_time() - start < 5
 
 
 # ---- the reading process ---------------------------------------------------------------------

@@ -117,6 +117,15 @@ def graph(message):
     return build
 
 
+def missing_tensor():
+    """Describe an optimizer whose counter and slots are tensors that the file lacks."""
+    from fastrms.checkpoint.graph import Node, serialize
+
+    key = "gone/.ATTRIBUTES/VARIABLE_VALUE"
+    optimizer = Node({"iter": 2, "learning_rate": 2}, slots=[(2, "rms", 2)])
+    return serialize([Node({"optimizer": 1, "w": 2}), optimizer, Node(name="w", key=key)])
+
+
 def old_file(path):
     data = bytearray((samples.folder() / "tf13saver/v1fmt.ckpt").read_bytes())
     data[200] ^= 1
@@ -174,6 +183,7 @@ TENSORFLOW = {
         graph(wire.field(1, wire.field(1, b"\x12\x02\xff\xfe"))),
         "UTF-8",
     ),
+    "graph with a tensor that is not there": (graph(missing_tensor()), "not in the file"),
     "an old file with a flipped bit": (old_file, "checksum"),
 }
 
@@ -348,6 +358,11 @@ def bomb(path):
     npz(path, {"arr_0.npy": zeros}, zipfile.ZIP_DEFLATED)
 
 
+def many_bombs(path):
+    zeros = npy(described(shape=f"({1 << 18},)"), bytes(1 << 20))
+    npz(path, {f"arr_{i}.npy": zeros for i in range(40)}, zipfile.ZIP_DEFLATED)
+
+
 ARCHIVES = {
     "a member outside": (lambda p: npz(p, {"../arr_0.npy": b"x"}), "leads out"),
     "an absolute member": (lambda p: npz(p, {"/arr_0.npy": b"x"}), "leads out"),
@@ -360,6 +375,7 @@ ARCHIVES = {
     "an unknown method": (patched(b"PK\1\2", 10, 99, "<H"), "damaged|claims|method"),
     "a member beyond the end": (patched(b"PK\1\2", 42, 1 << 20), "no header|damaged"),
     "a compression bomb": (bomb, "compression bomb"),
+    "many small compression bombs": (many_bombs, "40 members .* compression bomb"),
     "cut": (lambda p: (npz(p, {"a.npy": b"x"}), p.write_bytes(p.read_bytes()[:-9])), "damaged"),
 }
 
@@ -598,6 +614,35 @@ def test_hostile_safetensors(kind, tmp_path):
     (tmp_path / "run.safetensors").write_bytes(SAFETENSORS[kind])
     with bounded(16 << 20), pytest.raises(fastrms.CheckpointError):
         fastrms.load(tmp_path / "run.safetensors")
+
+
+DESCRIPTIONS = {
+    "a dialect that is a list": {"dialect": []},
+    "a rule that is a dict": {"rule": {}},
+    "a writer's version that is a number": {"writer": ["w", 1.5, None]},
+    "a writer of four parts": {"writer": ["w", None, None, None]},
+    "notes that are numbers": {"notes": [1]},
+    "an endless shape": {"variables": [["w", [float("inf")], "float32"]]},
+    "slots that are no lists": {"slots": {"velocity": None}},
+    "a tensor by a number": {"slots": {"velocity": [1]}},
+    "a config that is a text": {"config": "rho"},
+    "a counter that is a text": {"iterations": "1"},
+    "a format that is a text": {"format": "1"},
+}
+
+
+@pytest.mark.parametrize("kind", DESCRIPTIONS)
+def test_hostile_descriptions_of_our_own(kind, tmp_path):
+    optimizer = fastrms.RMSprop()
+    optimizer.build({"w": np.ones(2, "f4")})
+    fastrms.save(tmp_path / "run.npz", optimizer)
+    with np.load(tmp_path / "run.npz") as arrays:
+        found = dict(arrays)
+    text = json.dumps(json.loads(found["fastrms"].tobytes()) | DESCRIPTIONS[kind])
+    found["fastrms"] = np.frombuffer(text.encode(), np.uint8)
+    np.savez(tmp_path / "run.npz", **found)
+    with pytest.raises(fastrms.CheckpointError):
+        fastrms.load(tmp_path / "run.npz")
 
 
 FUZZED = (

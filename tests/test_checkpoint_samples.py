@@ -149,6 +149,7 @@ def continued(found, expected, mode, hyper):
     return worst
 
 
+@pytest.mark.filterwarnings("ignore:the list of variables is taken in")
 @pytest.mark.parametrize("name", CONTINUED)
 def test_three_continued_steps_match_the_real_system(name, loaded, monkeypatch):
     from numba import config

@@ -435,3 +435,25 @@ def test_variables_given_with_tensorflows_suffix_mean_those_of_the_file():
     assert [v.name for v in found.variables] == [v.name for v in given]
     for a, b in zip(found.slots["velocity"], plain.slots["velocity"][::-1], strict=True):
         assert a.tobytes() == b.tobytes()
+
+
+def test_an_optimizer_without_the_models_weights_goes_through_tensorflow(tmp_path):
+    """`tf.train.Checkpoint(optimizer=...)` of 2.11 and later: slots, but no weights."""
+    state = fastrms.load(samples.folder() / "tf212/dflt_mlp.optonly.ckpt")
+    assert state.slots.keys() == {"velocity"}
+    assert not state.weights
+    for dialect in ("keras-3", "tf-keras-2.11", "tf-keras-v2"):
+        given = state.convert(dialect)
+        fastrms.save(tmp_path / "a.ckpt", given)
+        again = fastrms.load(tmp_path / "a.ckpt")
+        assert again.iterations == given.iterations == 5
+        for a, b in zip(again.slots["velocity"], given.slots["velocity"], strict=True):
+            assert (a.tobytes(), a.shape) == (b.tobytes(), b.shape)
+
+
+def test_the_folder_of_a_saved_models_variables_is_read_and_others_are_explained(tmp_path):
+    model = samples.folder() / "tf210/mom_mlp.savedmodel"
+    assert difference(fastrms.load(model / "variables"), fastrms.load(model)) is None
+    fastrms.save(tmp_path / "model.ckpt-3", fastrms.load(model), format="tensorflow", lossy=True)
+    with pytest.raises(fastrms.CheckpointError, match=r"prefix of one .*: \['model\.ckpt-3'\]"):
+        fastrms.load(tmp_path)

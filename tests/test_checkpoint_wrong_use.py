@@ -73,7 +73,7 @@ def test_what_has_no_state_is_not_saved(state):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"variables": 3}, "variables is 3; valid: a list of arrays"),
+        ({"variables": 3}, "variables is int 3; valid: a list of arrays"),
         ({"format": []}, r"unknown format \[\]; valid: weights.h5"),
         ({"lossy": "no"}, "lossy='no' is not valid; valid: True, False"),
         ({"template": "nofile.h5"}, "nofile.h5: there is no such file"),
@@ -93,7 +93,7 @@ def test_a_wrong_argument_of_save_is_told(arguments, message):
 def test_other_wrong_arguments_are_told():
     with pytest.raises(ArgumentError, match="trusted='x' is not valid"):
         fastrms.load("old.h5", trusted="x")
-    with pytest.raises(CheckpointError, match="variables is 3; valid"):
+    with pytest.raises(CheckpointError, match="variables is int 3; valid"):
         optimizer().checkpoint(3)
     with pytest.raises(CheckpointError, match="take a whole copy of the file"):
         fastrms.load("half.keras")

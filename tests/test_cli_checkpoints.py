@@ -90,6 +90,26 @@ def test_convert_to_another_dialect_reports_what_will_differ(tmp_path, capsys):
     assert fastrms.load(target).dialect == "keras-3"
 
 
+@pytest.mark.parametrize(
+    ("source", "dialect", "template"),
+    [
+        ("k22-tf/dflt_mlp.h5", "keras-3", "k3-tf/dflt_mlp.keras"),  # has no counter
+        ("k12-tf/bn_abc.h5", "keras-3", "k3-tf/bn.keras"),  # in the order of names
+        ("k3-tf/bn.keras", "keras-1", "k12-tf/bn_abc.h5"),
+        ("tf210/lso_mlp.h5", "keras-3", "k3-tf/lso_mlp.keras"),  # has no loss scale
+        ("k22-tf/dflt_mlp.h5", "keras-3", None),
+        ("tf210/lso_mlp.h5", "keras-3", None),
+    ],
+)
+def test_convert_hands_an_old_file_to_another_system(source, dialect, template, tmp_path, capsys):
+    pytest.importorskip("h5py")
+    target = tmp_path / ("a.keras" if dialect == "keras-3" else "a.h5")
+    options = ["--template", sample(template)] if template else []
+    assert run("convert", sample(source), target, "--dialect", dialect, "--lossy", *options) == 0
+    assert "read again and bit-equal" in capsys.readouterr().out
+    assert fastrms.load(target).dialect == dialect
+
+
 def test_convert_gives_a_bare_list_its_dialect(tmp_path):
     path = sample("k23-tf/dflt_mlp.optw.npz")
     assert run("convert", path, tmp_path / "a.npz", "--source-dialect", "keras-2.3") == 0

@@ -12,6 +12,7 @@ from fastrms import weights
 from fastrms.dialects import Dialect
 from fastrms.errors import ArgumentError, StateError
 from fastrms.exclusion import undecayed
+from fastrms.listing import members
 from fastrms.stepper import Stepper
 from fastrms.subclassing import UserPlan
 from fastrms.variables import Variables, describe, require_apart, require_variable
@@ -30,12 +31,8 @@ class Callables(list[Any]):
 
 def listed(values: Any) -> list[Any]:
     """Return weights as a list, or raise what is valid."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise StateError(
-            f"set_weights received {values!r:.60}; valid: a list of arrays, as get_weights() "
-            "returns. Nothing was changed."
-        )
-    return list(values)
+    valid = "a list of arrays, as get_weights() returns"
+    return members(values, StateError, "set_weights received", valid)
 
 
 class State:

@@ -6,7 +6,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,9 @@ from fastrms.errors import CheckpointError
 
 _LOCAL = struct.Struct("<4s5H3L2H")
 _MOST_MEMBERS = 1 << 20
-# A deflated member may grow by this factor, beyond a free first part.
+# Deflated members may grow by this factor, beyond a first part that is free to all together.
 _GROWTH, _FREE = 200, 1 << 22
+STEP = 1 << 20  # for copies
 _CHUNK, _METHODS = 1 << 22, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # What `zipfile` raises on damaged archives: of all these, it names only the first.
 DAMAGED: tuple[type[Exception], ...] = (zipfile.BadZipFile, EOFError, ValueError, RuntimeError)
@@ -59,6 +60,8 @@ class Archive:
         self.path, self.trusted = path, trusted
         with opened(path) as archive:
             self.members = {info.filename: info for info in archive.infolist()}
+        if not trusted:
+            _require_grown(self.members.values())
 
     def read(self, name: str) -> NDArray[np.uint8]:
         """Return the bytes of one member.
@@ -72,13 +75,11 @@ class Archive:
         if info is None:
             raise CheckpointError(f"the zip archive has no member {name!r}.")
         whole = os.path.getsize(self.path)
-        limit = _FREE + _GROWTH * info.compress_size
         if not 0 <= info.header_offset <= whole:
             raise CheckpointError(f"{name!r} lies beyond the end; the archive is damaged.")
-        if info.compress_size > whole or (info.file_size > limit and not self.trusted):
+        if info.compress_size > whole:
             raise CheckpointError(
-                f"{name!r} claims {info.file_size} bytes from {info.compress_size} in a file of "
-                f"{whole}; refused as a compression bomb. Pass trusted=True if it is not."
+                f"{name!r} claims {info.compress_size} bytes of {whole}; damaged."
             )
         if info.compress_type == zipfile.ZIP_STORED:
             return self._stored(info)
@@ -121,6 +122,18 @@ class Archive:
         if len(out) != info.file_size:
             raise CheckpointError(f"{info.filename!r} has {len(out)}, not {info.file_size} bytes.")
         return np.frombuffer(out, np.uint8)
+
+
+def _require_grown(members: Iterable[zipfile.ZipInfo]) -> None:
+    """Refuse members that, alone or together, grow beyond measure."""
+    beyond = {i: i.file_size - _GROWTH * i.compress_size for i in members}
+    if sum(n for n in beyond.values() if n > 0) > _FREE:
+        most = max(beyond, key=beyond.__getitem__)
+        raise CheckpointError(
+            f"{most.filename!r} claims {most.file_size} bytes from {most.compress_size}, and all "
+            f"{len(beyond)} members {sum(i.file_size for i in beyond)}; refused as a compression "
+            "bomb. Pass trusted=True if it is not."
+        )
 
 
 def require_plain(listed: list[zipfile.ZipInfo]) -> None:

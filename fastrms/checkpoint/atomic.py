@@ -1,6 +1,8 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import ctypes
+import errno
 import os
 import stat
 import tempfile
@@ -68,7 +70,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
-    _force(target.parent)
+    force(target.parent)
 
 
 def _mode(target: Path) -> int:
@@ -80,10 +82,20 @@ def _mode(target: Path) -> int:
     return 0o666 & ~mask
 
 
-def _force(folder: Path) -> None:
+def force(folder: Path) -> None:
     """Write a folder's names to the disk."""
     number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two paths change places in one step, as Linux can (renameat2 with RENAME_EXCHANGE)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    here, exchanging = -100, 2  # AT_FDCWD and RENAME_EXCHANGE in linux/fs.h
+    if libc.renameat2(here, os.fsencode(one), here, os.fsencode(other), exchanging):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

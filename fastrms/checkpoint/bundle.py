@@ -50,10 +50,19 @@ class _Entries(Mapping[str, Array]):
 
     entries: dict[str, Entry]
 
+    def entry(self, name: str) -> Entry:
+        """Return what is known of a tensor, or raise if the file names one that it lacks."""
+        if name not in self.entries:
+            raise CheckpointError(f"there is no tensor {name[:80]!r} in the file; it is damaged.")
+        return self.entries[name]
+
     def dtype(self, name: str) -> str:
         """Return the name of a tensor's dtype, or `type 99` for one that is not readable."""
-        code = self.entries[name].dtype
+        code = self.entry(name).dtype
         return DTYPES.get(code, f"type {code}")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -113,7 +122,7 @@ class Bundle(_Entries):
         return _shard(self.prefix, number, self.count)
 
     def __getitem__(self, name: str) -> Array:
-        entry = self.entries[name]
+        entry = self.entry(name)
         if not entry.slices:
             return self._read(name, entry)
         whole = np.empty(entry.shape, in_memory(entry.dtype, name))
@@ -197,7 +206,7 @@ class OldFile(_Entries):
             self._parts.setdefault(wire.text(found, 1), []).append((extents, data))
 
     def __getitem__(self, name: str) -> Array:
-        entry = self.entries[name]
+        entry = self.entry(name)
         found = self._parts.get(name, [])
         parts = [(where, read_proto(data, entry.dtype, name)) for where, data in found]
         if sum(values.size for _, values in parts) != math.prod(entry.shape):

@@ -1,11 +1,12 @@
 """A checkpoint re-expressed for another dialect: exact where it can be, and told where not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from fastrms.checkpoint.ordering import ordered
 from fastrms.checkpoint.tables import SLOT_WORDS, present_slots
 from fastrms.dialects import Dialect, get_dialect
 from fastrms.errors import CheckpointError
@@ -29,13 +30,17 @@ def converted(checkpoint: Any, dialect: str, lossy: bool) -> Any:
         return checkpoint
     values = _values(checkpoint, old)
     report: list[str] = []
+    checkpoint = ordered(checkpoint, new.name, report)
     loss_scale = _loss_scale(checkpoint.loss_scale, old, new, report, lossy)
     rates = _rates(checkpoint, values, old, new, report, lossy)
-    slots = _slots(checkpoint, values, new, report, lossy)
+    slots = _slots(checkpoint, values, (old, new), report, lossy)
     _scale_momentum(slots, values, (old, new), report, lossy)
     for name in old.weights.negated ^ new.weights.negated:
-        if name in slots:
+        if name in slots and name in checkpoint.slots:  # zeros that were added have no sign
             slots[name] = [None if a is None else -a for a in slots[name]]
+    share, argument = values.get("momentum"), new.arguments.get("momentum")
+    if argument and not share and (share is None or "momentum" not in slots):
+        rates["momentum"] = argument.default  # no momentum is None to one dialect, 0 to others
     config = _config({**values, **rates}, new, checkpoint, report, lossy)
     report += _differences(values, old, new)
     notes = [note for note in checkpoint.notes if not note.startswith(MARK)]
@@ -65,9 +70,14 @@ def _refused(problem: str, lossy: bool, report: list[str]) -> None:
 
 
 def _slots(
-    checkpoint: Any, values: Mapping[str, Any], new: Dialect, report: list[str], lossy: bool
+    checkpoint: Any,
+    values: Mapping[str, Any],
+    rows: tuple[Dialect, Dialect],
+    report: list[str],
+    lossy: bool,
 ) -> dict[str, Any]:
     """Return the slots that the new dialect has, in its order."""
+    old, new = rows
     order = tuple(name for name in new.weights.order if name in SLOT_WORDS)
     has = set(checkpoint.slots)
     if not has:
@@ -75,11 +85,12 @@ def _slots(
     for name in sorted(has - set(present_slots(_acting(values, new), order))):
         if name in order and new.momentum_slot == "always" and name == "momentum":
             continue
-        if name == "momentum" and not values.get("momentum"):
-            report.append("the momentum slot is left out: with momentum=0 it has no effect.")
-            has.discard(name)
-            continue
-        _refused(f"{new.name} has no slot {name!r} (with these hyperparameters)", lossy, report)
+        idle = name == "momentum" and not values.get("momentum")
+        if idle and old.momentum_slot == "always" and not _bits(checkpoint.slots[name]):
+            report.append("the momentum slot of zeros is left out: with momentum=0 it is idle.")
+        else:
+            why = "with momentum=0, where it is idle" if idle else "with these hyperparameters"
+            _refused(f"{new.name} has no slot {name!r} ({why})", lossy, report)
         has.discard(name)
     slots = {name: list(checkpoint.slots[name]) for name in order if name in has}
     if new.momentum_slot == "always" and "momentum" not in slots:
@@ -87,6 +98,11 @@ def _slots(
         slots["momentum"] = zeros
         report.append("a momentum slot of zeros was added, as the system always has one.")
     return {name: slots[name] for name in order if name in slots}
+
+
+def _bits(column: Sequence[Any]) -> bool:
+    """Tell whether any bit of a slot is set."""
+    return any(a is not None and a.tobytes().strip(b"\0") for a in column)
 
 
 def _loss_scale(state: Any, old: Dialect, new: Dialect, report: list[str], lossy: bool) -> Any:

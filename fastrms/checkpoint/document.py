@@ -1,6 +1,7 @@
 """`Checkpoint`: what any file says about an optimizer, in one vocabulary, checked once."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -86,6 +87,7 @@ class Checkpoint:
     rule: str = "RMSprop"
 
     def __post_init__(self) -> None:
+        _check_texts(self)
         _check_variables(self.variables)
         _check_slots(self)
         require_plain(self.config, "config")
@@ -101,7 +103,8 @@ class Checkpoint:
                 f"iterations={self.iterations!r} cannot be; valid: a whole number from 0 that "
                 "fits in 64 bits, or None. The file is damaged."
             )
-        self.notes.extend(n for n in suspicions(self) if n not in self.notes)
+        found = [note for note in suspicions(self) if note not in self.notes]
+        object.__setattr__(self, "notes", [*self.notes, *found])  # the caller's list stays his
 
     @property
     def report(self) -> list[str]:
@@ -185,11 +188,25 @@ class Checkpoint:
         )
 
 
+def _check_texts(checkpoint: Checkpoint) -> None:
+    """Raise unless what is to be text is."""
+    system, *more = checkpoint.writer
+    texts = (checkpoint.rule, checkpoint.format, system, *checkpoint.notes)
+    if not all(isinstance(text, str) for text in texts):
+        raise CheckpointError(
+            f"rule, format, the writer's system and the notes are texts; received {texts!r:.120}."
+        )
+    if not all(isinstance(text, str | None) for text in (checkpoint.dialect, *more)):
+        raise CheckpointError(
+            f"dialect={checkpoint.dialect!r:.40} and the writer's {more!r:.80} are texts, or None "
+            "where they are not known."
+        )
+
+
 def _check_variables(variables: list[Variable]) -> None:
     """Raise on a name given twice, or a dtype that no optimizer trains."""
-    names = [v.name for v in variables]
-    twice = sorted({name for name in names if names.count(name) > 1}) if _repeats(names) else []
-    if twice:
+    counts = Counter(v.name for v in variables)
+    if twice := sorted(name for name, count in counts.items() if count > 1):
         raise CheckpointError(f"the variable names {twice[:_MOST_LISTED]} stand there twice.")
     for name, shape, dtype in variables:
         if dtype not in DTYPES:
@@ -198,11 +215,6 @@ def _check_variables(variables: list[Variable]) -> None:
             )
         if any(length < 0 for length in shape):
             raise CheckpointError(f"variable {name!r} has the impossible shape {shape}.")
-
-
-def _repeats(names: list[str]) -> bool:
-    """Tell whether a name stands twice in a list."""
-    return len(set(names)) != len(names)
 
 
 def _check_slots(checkpoint: Checkpoint) -> None:

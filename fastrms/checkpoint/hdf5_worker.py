@@ -78,6 +78,11 @@ def _attribute(attribute: Any) -> Any:
     return [_text(v) for v in array.ravel().tolist()]
 
 
+def _letters(value: Any) -> int:
+    """Return the length of a text, or of all in a list; many names may refer to one stored text."""
+    return sum(map(len, value)) if isinstance(value, list) else len(value)
+
+
 def _attributes(found: Any) -> dict[str, Any]:
     """Return the attributes of an object by name."""
     result = {}
@@ -127,10 +132,13 @@ def _require_inside(path: str, dataset: Any, size: int) -> int:
 def survey(file: Any, length: int) -> tuple[dict[str, Any], list[tuple[Any, ...]], int]:
     """Return groups with attributes, what to read, and the memory that reading takes."""
     tree: dict[str, Any] = {"groups": {}, "datasets": {}}
-    wanted, total, inside = [], 0, 0
+    wanted, total, inside, texts = [], 0, 0, 0
     for path, found in _walk(file):
         if isinstance(found, h5py.h5g.GroupID):
             tree["groups"][path] = _attributes(found)
+            texts += sum(map(_letters, tree["groups"][path].values()))
+            if texts > max(FREE, length):
+                raise RefusedError(f"the attributes up to {path} hold more text than the file")
             continue
         dtype, name = _dtype(path, found)
         if dtype is None:

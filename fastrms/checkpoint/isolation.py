@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,23 @@ class Tree:
     arrays: dict[str, Array]
     dtypes: dict[str, str]
     odd: dict[str, str]
+
+    @cached_property
+    def below(self) -> dict[str, list[str]]:
+        """The paths right below each group."""
+        found: dict[str, list[str]] = {}
+        for path in filter(None, (*self.groups, *self.arrays, *self.odd)):
+            found.setdefault(path.rpartition("/")[0], []).append(path)
+        return found
+
+    @cached_property
+    def counts(self) -> "Counter[str]":
+        """How many arrays are in each group and in those inside it."""
+        found: Counter[str] = Counter()
+        for path in (*self.arrays, *self.odd):
+            while path := path.rpartition("/")[0]:
+                found[path] += 1
+        return found
 
 
 @dataclass

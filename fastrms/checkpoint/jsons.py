@@ -7,6 +7,8 @@ from typing import Any
 from fastrms.errors import CheckpointError
 
 _MOST_TEXT, _MOST_DEPTH = 64 << 20, 200
+# One by one: a pattern of whole texts takes time squared where one of them does not end.
+_MARKS = re.compile(r'\\.|["[{}\]]', re.DOTALL)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -26,10 +28,12 @@ def parsed(text: Any, what: str) -> dict[str, Any]:
             raise CheckpointError(f"{what} is not UTF-8 ({error}); the file is damaged.") from error
     if not isinstance(text, str) or len(text) > _MOST_TEXT:
         raise CheckpointError(f"{what} is not a text of at most {_MOST_TEXT} bytes.")
-    depth = deepest = 0
-    for bracket in re.findall(r"[\[{}\]]", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)):
-        depth += 1 if bracket in "[{" else -1
-        deepest = max(deepest, depth)
+    depth, deepest, quoted = 0, 0, False
+    for mark in _MARKS.finditer(text):
+        quoted ^= mark[0] == '"'
+        if not quoted and mark[0] in "[{]}":
+            depth += 1 if mark[0] in "[{" else -1
+            deepest = max(deepest, depth)
     if deepest > _MOST_DEPTH:
         raise CheckpointError(f"{what} is nested {deepest} levels deep; valid: {_MOST_DEPTH}.")
     try:

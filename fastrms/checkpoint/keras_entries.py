@@ -53,9 +53,10 @@ def disassemble(checkpoint: Checkpoint, system: System) -> Iterator[Entry]:
     counts = "iterations" in order or checkpoint.rule != "RMSprop"
     if checkpoint.loss_scale is not None and has_scale(system):
         yield from _loss_scale(checkpoint)
-    if counts and checkpoint.iterations is not None:
+    if counts and (checkpoint.iterations is not None or checkpoint.slots):
+        # Without a counter the real systems take the next number for it, or start anew.
         template = names.get("iterations", "{name}/iterations:0")
-        count = np.array(checkpoint.iterations, np.int64)
+        count = np.array(checkpoint.iterations or 0, np.int64)
         yield Entry(template.format(**named), count, "int64")
     rate = checkpoint.config.get("learning_rate")
     if "learning_rate" in order and isinstance(rate, int | float):

@@ -23,11 +23,13 @@ from fastrms.checkpoint.keras_entries import (
     scaler_config,
     written,
 )
-from fastrms.checkpoint.keras_own import aligned, drop_own, own_of, put_own, template_of
+from fastrms.checkpoint.keras_own import aligned, drop_own, own_of, put_copy, put_own, template_of
 from fastrms.checkpoint.keras_state import assemble
 from fastrms.checkpoint.registry import Source
 from fastrms.checkpoint.tables import UNTRAINED, System
 from fastrms.errors import CheckpointError
+
+_MOST_NAME = 1000
 
 
 def read(source: Source) -> Checkpoint:
@@ -61,8 +63,7 @@ def _found(tree: Tree) -> Found:
     frozen = _frozen(parsed(model, "model_config")) if model is not None else set()
     trained = [e for e in weights if not e.name.partition(":")[0].endswith(UNTRAINED)]
     trained = [e for e in trained if e.dtype[:2] in ("fl", "bf")]
-    thawed = [e for e in trained if not frozen & set(re.split(r"[/:]", e.name))]
-    thawed = [e for e in thawed if not any(e.name.startswith(f"{name}_") for name in frozen)]
+    thawed = [e for e in trained if not frozen & _owners(e.name)]
     version, backend = root.get("keras_version"), root.get("backend")
     return Found(
         format="h5",
@@ -81,12 +82,11 @@ def _entries(tree: Tree, group: str, notes: list[str]) -> list[Entry]:
     if group not in tree.groups:
         return []
     names = names_of(tree.groups[group], "weight_names", group)
-    inside = [path for path in (*tree.arrays, *tree.odd) if path.startswith(f"{group}/")]
     if names is None:
-        if inside:
+        if tree.counts[group]:
             raise CheckpointError(f"{group} has arrays but no weight_names: no order is known.")
         return []
-    extra = len(inside) - len(names)
+    extra = tree.counts[group] - len(names)
     if extra > 0 and group == "/optimizer_weights":
         notes.append(f"{extra} arrays in {group} are not in weight_names and were left out.")
     return [entry_of(tree, f"{group}/{name}", name) for name in names]
@@ -109,6 +109,12 @@ def _weights(tree: Tree, home: str, notes: list[str]) -> list[Entry]:
             weights[i] = entry._replace(name=f"{entry.name}#{i}")
         taken.add(weights[i].name)
     return weights
+
+
+def _owners(weight: str) -> set[str]:
+    """Return what a weight's layer may be called: a step of its path, or a start before a `_`."""
+    starts = {weight[: mark.start()] for mark in re.finditer("_", weight[:_MOST_NAME])}
+    return starts | set(re.split(r"[/:]", weight))
 
 
 def _frozen(value: Any) -> set[str]:
@@ -144,7 +150,7 @@ def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> N
         system = require_system(known, "h5")
     with replacing(path) as file:
         if template is not None:
-            file.write(template.read_bytes())
+            put_copy(template, file)
         with h5py.File(file, "r+" if template is not None else "w") as h5:
             if template is None:
                 _put_model(h5, checkpoint, system)

@@ -6,6 +6,7 @@ names and dtypes, and which of them have which slots. Keras does not look at it.
 
 import json
 import re
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from fastrms.checkpoint.archive import STEP
 from fastrms.checkpoint.document import Checkpoint, Variable, Writer
 from fastrms.checkpoint.jsons import parsed
 from fastrms.checkpoint.keras_entries import OURS
+from fastrms.checkpoint.ordering import paired
 from fastrms.checkpoint.registry import Source
 from fastrms.dialects import DIALECTS
 from fastrms.errors import CheckpointError, PortingWarning
@@ -35,6 +38,7 @@ def put_own(attributes: Any, checkpoint: Checkpoint, groups: list[tuple[str, ...
         "groups": groups,
         "weights": list(checkpoint.weights),
         "config": {k: v for k, v in checkpoint.config.items() if k in OURS},
+        "counted": checkpoint.iterations is not None,
     }
     data = json.dumps(own).encode()
     for number, first in enumerate(range(0, len(data), _PART)):
@@ -115,11 +119,6 @@ def _damaged() -> CheckpointError:
     return CheckpointError("the attribute fastrms is damaged.")
 
 
-def plain(name: str) -> str:
-    """Return a variable's name without what systems put around it."""
-    return name.partition(":")[0]
-
-
 def template_of(read: Callable[[Source], Checkpoint], template: Path) -> Checkpoint:
     """Return what a template holds; what is wrong with it is told under its own name."""
     try:
@@ -131,13 +130,16 @@ def template_of(read: Callable[[Source], Checkpoint], template: Path) -> Checkpo
         ) from error
 
 
+def put_copy(template: Path, file: Any) -> None:
+    """Copy a file into an opened one, in parts."""
+    with template.open("rb") as source:
+        shutil.copyfileobj(source, file, STEP)
+
+
 def aligned(checkpoint: Checkpoint, known: Checkpoint, where: str) -> Checkpoint:
     """Return a checkpoint in the order and under the names of an existing file's variables."""
     ours, theirs = checkpoint.variables, known.variables
-    names = [plain(v.name) for v in ours]
-    order = list(range(len(ours)))
-    if set(names) == {plain(v.name) for v in theirs} and len(ours) == len(theirs):
-        order = [names.index(plain(v.name)) for v in theirs]
+    order = paired(checkpoint, known, where) if len(ours) == len(theirs) else []
     if [ours[i].shape for i in order] != [v.shape for v in theirs]:
         raise CheckpointError(
             f"the template {where} trains {[(v.name, v.shape) for v in theirs][:8]}, the state is "

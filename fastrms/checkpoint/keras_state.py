@@ -54,7 +54,8 @@ def _inner(optimizer: Mapping[str, Any] | None) -> tuple[str, dict[str, Any], di
     """Return an optimizer's class name and config, and the config of a loss scaler around it."""
     if optimizer is None:
         return "none", {}, {}
-    name, config = optimizer.get("class_name"), optimizer.get("config")
+    known = optimizer if isinstance(optimizer, Mapping) else {}
+    name, config = known.get("class_name"), known.get("config")
     if not isinstance(name, str) or not isinstance(config, Mapping):
         raise CheckpointError("the optimizer's class_name or config is missing; it is damaged.")
     if "inner_optimizer" in config:
@@ -84,7 +85,8 @@ def _scalars(found: Found, system: System, rule: str, config: Any, scaler: Any) 
     counts = rule not in ("RMSprop", "none") or not system.dialect
     counts = counts or "iterations" in DIALECTS[system.dialect].weights.order
     if entries and counts and entries[0].array.size == 1 and entries[0].dtype != "bfloat16":
-        result.iterations = _counter(entries.pop(0))
+        count = _counter(entries.pop(0))
+        result.iterations = count if (found.own or {}).get("counted", True) else None
     rate = config.get("learning_rate")
     if modern and entries and entries[0].array.shape == () and not isinstance(rate, Mapping):
         result.rate = float(entries.pop(0).array)

@@ -21,7 +21,7 @@ from fastrms.checkpoint.keras_entries import (
     require_system,
     written,
 )
-from fastrms.checkpoint.keras_own import aligned, drop_own, own_of, put_own, template_of
+from fastrms.checkpoint.keras_own import aligned, drop_own, own_of, put_copy, put_own, template_of
 from fastrms.checkpoint.keras_state import assemble
 from fastrms.checkpoint.registry import Source
 from fastrms.checkpoint.tables import SYSTEMS, System
@@ -59,7 +59,7 @@ def from_tree(
 
 def _numbered(tree: Tree, group: str) -> list[Entry]:
     """Return the arrays 0, 1, 2, ... of a group, in the order of the numbers."""
-    inside = [p.rpartition("/")[2] for p in _children(tree, group)]
+    inside = [p.rpartition("/")[2] for p in tree.below.get(group, [])]
     wanted = [str(i) for i in range(len(inside))]
     if sorted(inside) != sorted(wanted):
         raise CheckpointError(
@@ -67,12 +67,6 @@ def _numbered(tree: Tree, group: str) -> list[Entry]:
             "zeros. The file is damaged."
         )
     return [entry_of(tree, f"{group}/{i}", f"{group[1:]}/{i}") for i in wanted]
-
-
-def _children(tree: Tree, group: str) -> list[str]:
-    """Return the paths right below a group."""
-    everything = (*tree.groups, *tree.arrays, *tree.odd)
-    return [p for p in everything if p.rpartition("/")[0] == group and p]
 
 
 def _natural(name: str) -> tuple[bool, int, list[tuple[str, int]]]:
@@ -103,10 +97,10 @@ def _layers(
         yield entry, trained and i < tail and entry.dtype[:2] in ("fl", "bf")
     inner = config.get("layers")
     for home in _HOMES:
-        groups = sorted(_children(tree, path + home), key=_natural)
+        groups = sorted(tree.below.get(path + home, []), key=_natural)
         for group, config_of in _matched(tree, groups, inner if isinstance(inner, list) else []):
             yield from _layers(tree, group, config_of, trained)
-    for group in sorted(_children(tree, path), key=_natural):
+    for group in sorted(tree.below.get(path, []), key=_natural):
         known = (f"{path}/vars", "/optimizer", "/metrics", *(path + home for home in _HOMES))
         if group in tree.groups and group not in known:
             yield from _layers(tree, group, {}, trained)
@@ -116,19 +110,27 @@ def _matched(
     tree: Tree, groups: list[str], layers: list[Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield groups in the order of a model's config, then those it does not name."""
-    groups = groups[:]
+    left, fitting = dict.fromkeys(groups), dict[tuple[str, str], list[str]]()
+    for group in reversed(groups):
+        base = group.rpartition("/")[2]
+        title = tree.groups.get(f"{group}/vars", {}).get("name")
+        keys = {("kind", base), ("kind", re.sub(r"_\d+$", "", base))}
+        for key in keys | ({("name", title)} if isinstance(title, str) else set()):
+            fitting.setdefault(key, []).append(group)
     for layer in layers:
-        if not isinstance(layer, dict):
-            continue
-        config = layer.get("config")
+        config = layer.get("config") if isinstance(layer, dict) else None
         name = config.get("name") if isinstance(config, dict) else None
-        kind = re.escape(_snake(str(layer.get("class_name"))))
-        fitting = [g for g in groups if tree.groups.get(f"{g}/vars", {}).get("name") == name]
-        fitting += [g for g in groups if re.fullmatch(rf".*/{kind}(_\d+)?", g)]
-        if fitting and name is not None:
-            groups.remove(fitting[0])
-            yield fitting[0], layer
-    yield from ((group, {}) for group in groups)
+        if name is None:
+            continue
+        for key in (("name", str(name)), ("kind", _snake(str(layer.get("class_name"))))):
+            waiting = fitting.get(key, [])
+            while waiting and waiting[-1] not in left:
+                waiting.pop()
+            if waiting:
+                del left[waiting[-1]]
+                yield waiting.pop(), layer
+                break
+    yield from ((group, {}) for group in left)
 
 
 def own_system(checkpoint: Checkpoint, what: str) -> System:
@@ -163,7 +165,7 @@ def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> N
     with replacing(path) as file:
         if template is not None:
             checkpoint = aligned(checkpoint, template_of(read, template), str(template))
-            file.write(template.read_bytes())
+            put_copy(template, file)
         put_state(file, checkpoint, system, template is None)
 
 

@@ -1,7 +1,9 @@
 """`.keras` of Keras 3 and tf.keras 2.12, and its directory form: a config beside the weights."""
 
+import contextlib
 import json
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fastrms.checkpoint import keras_weights
-from fastrms.checkpoint.archive import opened
+from fastrms.checkpoint.archive import STEP, opened
 from fastrms.checkpoint.atomic import replacing
 from fastrms.checkpoint.document import Checkpoint
 from fastrms.checkpoint.hdf5_limits import FREE, RATIO
@@ -35,8 +37,7 @@ def read(source: Source) -> Checkpoint:
         number = os.memfd_create("weights")
         try:
             with archive.open(WEIGHTS) as member, open(number, "wb", closefd=False) as copy:
-                while part := member.read(1 << 20):
-                    copy.write(part)
+                shutil.copyfileobj(member, copy, STEP)
             tree = read_tree(f"/proc/self/fd/{number}", source.trusted)
         finally:
             os.close(number)
@@ -97,22 +98,29 @@ def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> N
     require_h5py()
     system = keras_weights.own_system(checkpoint, ".keras")
     config, metadata = texts_of(checkpoint, system, {}, {})
-    with replacing(path) as file, tempfile.TemporaryFile(dir=path.parent) as weights:
-        if template is not None:
-            checkpoint = aligned(checkpoint, template_of(read, template), str(template))
-            with honest(template) as old:
-                texts = json_of(old, CONFIG), json_of(old, METADATA)
-                config, metadata = texts_of(checkpoint, system, *texts)
-                weights.write(old.read(WEIGHTS))
-        keras_weights.put_state(weights, checkpoint, system, template is None)
-        _pack(file, {METADATA: metadata, CONFIG: config}, weights)
+    if template is not None:
+        checkpoint = aligned(checkpoint, template_of(read, template), str(template))
+    with (
+        replacing(path) as file,
+        tempfile.TemporaryFile(dir=path.parent) as weights,
+        contextlib.nullcontext() if template is None else honest(template) as old,
+    ):
+        if old is not None:
+            texts = json_of(old, CONFIG), json_of(old, METADATA)
+            config, metadata = texts_of(checkpoint, system, *texts)
+            with old.open(WEIGHTS) as member:
+                shutil.copyfileobj(member, weights, STEP)
+        keras_weights.put_state(weights, checkpoint, system, old is None)
+        _pack(file, {METADATA: metadata, CONFIG: config}, weights, old)
 
 
 def texts_of(
     checkpoint: Checkpoint, system: System, config: dict[str, Any], metadata: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a file's config with the optimizer in it, and its metadata or fresh ones."""
-    compiled = {**(config.get("compile_config") or {}), "optimizer": _optimizer(checkpoint, system)}
+    old = config.get("compile_config")
+    compiled = dict(old) if isinstance(old, dict) else {}
+    compiled["optimizer"] = _optimizer(checkpoint, system)
     fresh = {"keras_version": _version(checkpoint, system), "date_saved": ""}
     return {**config, "compile_config": compiled}, metadata or fresh
 
@@ -143,8 +151,8 @@ def _optimizer(checkpoint: Checkpoint, system: System) -> dict[str, Any] | None:
     return {**optimizer, **scaler}
 
 
-def _pack(file: BinaryIO, texts: dict[str, Any], weights: Any) -> None:
-    """Write the three members as Keras does: stored, the weights last."""
+def _pack(file: BinaryIO, texts: dict[str, Any], weights: Any, old: zipfile.ZipFile | None) -> None:
+    """Write the three members as Keras does, stored, the weights last, then a template's others."""
     with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
         for name, content in texts.items():
             archive.writestr(zipfile.ZipInfo(name), json.dumps(content))
@@ -152,5 +160,10 @@ def _pack(file: BinaryIO, texts: dict[str, Any], weights: Any) -> None:
         member = zipfile.ZipInfo(WEIGHTS)
         member.file_size = os.fstat(weights.fileno()).st_size
         with archive.open(member, "w") as target:
-            while part := weights.read(1 << 20):
-                target.write(part)
+            shutil.copyfileobj(weights, target, STEP)
+        for other in old.infolist() if old is not None else ():
+            if other.filename not in (*texts, WEIGHTS) and old is not None:
+                fresh = zipfile.ZipInfo(other.filename, other.date_time)
+                fresh.file_size = other.file_size
+                with old.open(other) as source, archive.open(fresh, "w") as target:
+                    shutil.copyfileobj(source, target, STEP)

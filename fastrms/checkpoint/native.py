@@ -129,7 +129,7 @@ def restored(text: bytes, arrays: Callable[[str], Array], kind: str, source: Sou
         if not all(isinstance(note, str) for note in plain["notes"]):
             raise TypeError("notes are not text")
         config = dict(plain.pop("config"))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CheckpointError(
             f"the description of the file is damaged ({type(error).__name__}: {error})."
         ) from error

@@ -114,14 +114,14 @@ def _optax(arrays: _Arrays, source: Source) -> Checkpoint:
     params = {n.removeprefix("params"): n for n in arrays.names if n.startswith("params")}
     words = words_of(_OPTAX)
     slots: dict[str, list[Array | None]] = {}
-    iterations = None
+    iterations, places = None, {key: i for i, key in enumerate(params)}
     for name in arrays.names:
         match = re.fullmatch(r"opt_state(?:\[\d+\])+\.(\w+)(.*)", name)
         if match and match[1] == "count" and not match[2]:
             iterations = int(arrays(name))
         elif match and match[1] in words and match[2] in params:
             column = slots.setdefault(words[match[1]], [None] * len(params))
-            column[list(params).index(match[2])] = arrays(name)
+            column[places[match[2]]] = arrays(name)
         elif match:
             raise CheckpointError(f"{name!r} is not part of the state of optax.rmsprop.")
     weights = {_path(key): arrays(name) for key, name in params.items()}

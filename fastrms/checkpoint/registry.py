@@ -133,10 +133,14 @@ def _kind_of_folder(path: Path) -> str:
     """Tell Keras's directory form from a SavedModel."""
     if (path / "model.weights.h5").is_file() or (path / "model.weights.json").is_file():
         return "kdir"
+    tables = sorted(p.name.removesuffix(".index") for p in path.glob("*.index"))
     if (path / "saved_model.pb").is_file() or (path / "variables").is_dir():
         return "tensorflow"
+    if "variables" in tables:
+        return "tensorflow"
+    found = f"; give the prefix of one of its checkpoints: {tables[-8:]}" if tables else ""
     raise CheckpointError(
-        f"{path}: a folder without model.weights.h5 (Keras) and saved_model.pb (SavedModel)."
+        f"{path}: a folder without model.weights.h5 (Keras) and saved_model.pb (SavedModel){found}."
     )
 
 

@@ -5,7 +5,7 @@ The functions take any object with the fields of `Checkpoint`, which stands abov
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.checkpoint.health import suspicions
+from fastrms.checkpoint.ordering import layer_order
 from fastrms.checkpoint.rules import RULES
 from fastrms.checkpoint.scales import given_of, scaled
 from fastrms.dialects import DIALECTS, Dialect, get_dialect
 from fastrms.errors import ArgumentError, CheckpointError, PortingWarning
 from fastrms.exclusion import undecayed
+from fastrms.listing import members
 from fastrms.stepper import Stepper
 from fastrms.variables import Variables, collect, flatten
 from fastrms.weights import Core
@@ -53,6 +55,7 @@ def matched(checkpoint: Any, variables: Any) -> Match:
                 f"{[(v.name, v.shape) for v in known][:8]}. Build the optimizer with the same "
                 "variables, or pass variables={name: array} to load a part."
             )
+        _warn_sorted(checkpoint)
     for array, index in zip(arrays, indices, strict=True):
         shape = getattr(array, "shape", None)
         if shape != known[index].shape:
@@ -64,24 +67,40 @@ def matched(checkpoint: Any, variables: Any) -> Match:
     return Match(variables, arrays, indices)
 
 
+def _warn_sorted(checkpoint: Any) -> None:
+    """Warn where a list in the order of the layers would fit as well as one in the file's."""
+    known, order = checkpoint.variables, layer_order(checkpoint) or []
+    names, sorted_out = [v.name for v in known], [known[i] for i in order]
+    if (
+        sorted_out
+        and sorted_out != known
+        and [v.shape for v in sorted_out] == [v.shape for v in known]
+    ):
+        warnings.warn(
+            f"the list of variables is taken in the file's order {names[:8]}: Keras 1 sorts them "
+            "by name, and the order of the layers would fit as well; pass a dictionary by these "
+            "names to be safe.",
+            PortingWarning,
+            stacklevel=5,
+        )
+
+
 def list_of(variables: Any) -> list[Any]:
     """Return variables as a list, or raise what is valid."""
-    if isinstance(variables, str) or not isinstance(variables, Iterable):
-        raise CheckpointError(
-            f"variables is {variables!r:.80}; valid: a list of arrays, or a (nested) dictionary of "
-            "them by name."
-        )
-    return list(variables)
+    valid = "a list of arrays, or a (nested) dictionary of them by name"
+    return members(variables, CheckpointError, "variables is", valid)
 
 
 def _by_name(known: list[Any], names: list[str]) -> list[int]:
     """Return which of the file's variables each name means, exactly or by the end of its path."""
     plain = [v.name.partition(":")[0] for v in known]
+    same: dict[str, list[int]] = {}
+    for i, p in enumerate(plain):
+        same.setdefault(p, []).append(i)
     result, missing = [], []
     for name in names:
         wanted = name.partition(":")[0]
-        fitting = [i for i, p in enumerate(plain) if p == wanted]
-        fitting = fitting or [i for i, p in enumerate(plain) if p.endswith(f"/{wanted}")]
+        fitting = same.get(wanted) or [i for i, p in enumerate(plain) if p.endswith(f"/{wanted}")]
         if len(fitting) == 1:
             result += fitting
         else:
@@ -156,14 +175,16 @@ def optimizer_of(checkpoint: Any, variables: Any, dialect: Any, hyper: dict[str,
 
 
 def _own(checkpoint: Any) -> dict[str, Array]:
-    """Return copies of the trained weights in a file."""
+    """Return copies of the trained weights in a file, in the order of its layers."""
     missing = [v.name for v in checkpoint.variables if v.name not in checkpoint.weights]
     if missing or not checkpoint.variables:
         raise CheckpointError(
             f"the file holds no weights for the variables {missing[:8]}; pass variables=..., a "
             "list in their order or a dictionary with their names."
         )
-    return {v.name: np.array(checkpoint.weights[v.name]) for v in checkpoint.variables}
+    order = layer_order(checkpoint) or range(len(checkpoint.variables))
+    names = [checkpoint.variables[i].name for i in order]
+    return {name: np.array(checkpoint.weights[name]) for name in names}
 
 
 def load_into(core: Core, checkpoint: Any, variables: Any) -> None:

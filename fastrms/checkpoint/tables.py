@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastrms.dialects import DIALECTS
+from fastrms.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,12 @@ def words_of(dialect: str | None) -> dict[str, str]:
 
 def present_slots(config: Mapping[str, Any], order: tuple[str, ...]) -> tuple[str, ...]:
     """Return which of a dialect's slots a run with this config has."""
+    momentum = config.get("momentum") or 0
+    if not isinstance(momentum, int | float):
+        raise CheckpointError(f"momentum is {momentum!r:.60}; valid: a number. It is damaged.")
     switches = {
         "velocity": True,
-        "momentum": (config.get("momentum") or 0) > 0,
+        "momentum": momentum > 0,
         "average_gradient": bool(config.get("centered")),
         "average": bool(config.get("use_ema")),
         "gradient_accumulator": bool(config.get("gradient_accumulation_steps")),

@@ -10,6 +10,7 @@ from fastrms.checkpoint import tf_names, tf_objects, tf_write
 from fastrms.checkpoint.bundle import Bundle, OldFile, write_bundle
 from fastrms.checkpoint.document import Checkpoint
 from fastrms.checkpoint.graph import GRAPH_KEY
+from fastrms.checkpoint.keras_own import aligned
 from fastrms.checkpoint.registry import Source
 from fastrms.checkpoint.tf_layout import File, Layout, arranged, checkpoint_of, overlay
 from fastrms.errors import CheckpointError
@@ -91,7 +92,10 @@ def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> N
         tensors = tf_write.tensors_of(checkpoint)
     else:
         file = opened(template)
-        tensors = overlay(file, layout_of(file), checkpoint)
+        layout = layout_of(file)
+        source = Source(template, layout.dialect or checkpoint.dialect)
+        known = checkpoint_of(file, layout, source)
+        tensors = overlay(file, layout, aligned(checkpoint, known, str(template)))
     write_bundle(_prefix(path), tensors)
 
 

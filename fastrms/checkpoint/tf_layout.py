@@ -33,7 +33,7 @@ class Layout:
 
 def variable(file: File, name: str, key: str) -> Variable:
     """Return what the file says about a variable."""
-    return Variable(name, file.entries[key].shape, file.dtype(key))
+    return Variable(name, file.entry(key).shape, file.dtype(key))
 
 
 def checkpoint_of(file: File, layout: Layout, source: Source) -> Checkpoint:

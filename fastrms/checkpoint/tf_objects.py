@@ -155,7 +155,8 @@ def _listed(file: File, nodes: list[Node], node: Node, layout: Layout) -> None:
     owners = graph.items(nodes, trained) if trained is not None else []
     if lists and not owners:
         owners = _owners(nodes, *next(iter(lists.items())))
-    keys = [owner.key for owner in owners]
+    firsts = [m.key for m in next(iter(lists.values()), owners)] + [""] * len(owners)
+    keys = [owner.key or first for owner, first in zip(owners, firsts, strict=False)]
     titles = unique([owner.name for owner in owners], keys)
     layout.variables = [variable(file, n, key) for n, key in zip(titles, keys, strict=True)]
     layout.slots = {slot: [m.key or None for m in members] for slot, members in lists.items()}

@@ -158,7 +158,8 @@ def _written(
 ) -> list[str]:
     """Write a checkpoint, read it again, and say what differs."""
     save(target, checkpoint, template=options.template, format=kind, lossy=options.lossy)
-    again = load(target, dialect=checkpoint.dialect, variables=checkpoint.variables or None)
+    named = None if options.template else checkpoint.variables or None  # a template has its own
+    again = load(target, dialect=checkpoint.dialect, variables=named)
     return differences(checkpoint, again, moved=True)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrms.checkpoint.document import Checkpoint
+from fastrms.checkpoint.ordering import paired
 
 Array = NDArray[Any]
 _MOST_NAMED = 8
@@ -105,6 +106,8 @@ def differences(one: Checkpoint, other: Checkpoint, moved: bool = False) -> list
     plain = ("rule", "iterations", "dialect")
     for name in plain:
         values = getattr(one, name), getattr(other, name)
+        if moved and name == "iterations" and values == (None, 0):
+            continue  # a format that must have one begins it
         if values[0] != values[1] and not (moved and values[1] is None and name == "dialect"):
             found.append(f"{name}: {values[0]!r}, {values[1]!r}")
     if not moved:
@@ -120,7 +123,7 @@ def differences(one: Checkpoint, other: Checkpoint, moved: bool = False) -> list
     found += [
         f"loss_scale {key}: {scales[0].get(key)!r}, {scales[1].get(key)!r}"
         for key in ("scale", "counter")
-        if scales[0].get(key) != scales[1].get(key)
+        if scales[0].get(key) != scales[1].get(key) and not (moved and scales[0].get(key) is None)
     ]
     return found + _state_differences(one, other, moved)
 
@@ -134,9 +137,10 @@ def _state_differences(one: Checkpoint, other: Checkpoint, moved: bool) -> list[
     """Compare variables, slots and weights."""
     names = [[_plain(v.name) for v in checkpoint.variables] for checkpoint in (one, other)]
     order = list(range(len(names[0])))
-    if set(names[0]) == set(names[1]) and not moved:
-        order = [names[1].index(name) for name in names[0]]
-    elif len(names[0]) != len(names[1]) or not moved:
+    if len(names[0]) == len(names[1]) and (moved or set(names[0]) == set(names[1])):
+        places = paired(one, other, "the other file")
+        order = sorted(order, key=places.__getitem__)
+    else:
         listed = [sorted(set(a) - set(b))[:_MOST_NAMED] for a, b in (names, names[::-1])]
         return [f"variables: only in A {listed[0]}, only in B {listed[1]}"]
     found = []
