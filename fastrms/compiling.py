@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from numba import cfunc, njit
+from numba.core.caching import FunctionCache
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy"}
 # For functions that only compiled code calls; each wrapper left out saves a tenth of a second.
@@ -30,26 +31,37 @@ _reasons: list[str] = []
 _kept: list[Any] = []
 
 
-def _warn_uncached(reason: str) -> None:
+def _advice(python: Callable[..., Any]) -> str:
+    """Say what helps: the cache's files are damaged, or there is no folder for them at all."""
+    try:
+        folder = FunctionCache(python).cache_path
+    except RuntimeError:  # Numba found no place that can be written
+        return "Set NUMBA_CACHE_DIR to a writable folder."
+    return (
+        f"Delete the folder {folder}, whose files are damaged, or set NUMBA_CACHE_DIR to another."
+    )
+
+
+def _warn_uncached(reason: str, python: Callable[..., Any]) -> None:
     """Say once that every process will compile anew."""
     _reasons.append(reason)
     if len(_reasons) > 1:
         return
     warnings.warn(
         f"fastrms cannot use Numba's disk cache ({reason}). Everything works, but each process "
-        "compiles its kernels anew (about a second). Set NUMBA_CACHE_DIR to a writable folder.",
+        f"compiles its kernels anew (about a second). {_advice(python)}",
         RuntimeWarning,
         stacklevel=2,
     )
 
 
-def _with_cache(build: Callable[[bool], Any]) -> Any:
+def _with_cache(build: Callable[[bool], Any], python: Callable[..., Any]) -> Any:
     """Build with the disk cache, or without it where it cannot be written or is damaged."""
     try:
         return build(True)
     except Exception as error:  # damaged files raise anything
         built = build(False)  # which raises again what has nothing to do with the cache
-        _warn_uncached(f"{type(error).__name__}: {error}")
+        _warn_uncached(f"{type(error).__name__}: {error}", python)
         return built
 
 
@@ -62,7 +74,8 @@ def function(
     built = _with_cache(
         lambda cache: njit(signature, cache=cache, nogil=nogil, no_cfunc_wrapper=True, **OPTIONS)(
             python
-        )
+        ),
+        python,
     )
     # Past the dispatcher, which looks at the types of arguments that can have only these: half a
     # microsecond. Numba's `CompileResult` has had this member since 0.12.
@@ -73,6 +86,6 @@ def function(
 
 def address(python: Callable[..., Any], signature: Any) -> int:
     """Return the address of a C function; the machine code lives as long as the process."""
-    built = _with_cache(lambda cache: cfunc(signature, cache=cache, **OPTIONS)(python))
+    built = _with_cache(lambda cache: cfunc(signature, cache=cache, **OPTIONS)(python), python)
     _kept.append(built)
     return int(built.address)

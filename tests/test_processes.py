@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -98,12 +99,18 @@ def test_no_folder_for_the_cache_can_be_written(tmp_path: Path) -> None:
     warned_once(result, "works")
 
 
-def test_a_damaged_cache(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+def test_a_damaged_cache(kind: str, tmp_path: Path) -> None:
     first = battery.run_python(STEP, NUMBA_CACHE_DIR=str(tmp_path))
     assert (first.returncode, first.stderr) == (0, "")
-    for index in tmp_path.rglob("*.nbi"):
-        index.write_bytes(b"")
-    warned_once(battery.run_python(STEP, NUMBA_CACHE_DIR=str(tmp_path)), "works")
+    for file in tmp_path.rglob(f"*.{kind}"):
+        file.write_bytes(b"")
+    result = battery.run_python(STEP, NUMBA_CACHE_DIR=str(tmp_path))
+    warned_once(result, "works")
+    (folder,) = re.findall(r"Delete the folder (\S+),", result.stderr)
+    assert Path(folder).is_relative_to(tmp_path)
+    shutil.rmtree(folder)
+    assert battery.run_python(STEP, NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "1025", "0x2", "²"])
