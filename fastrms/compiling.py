@@ -17,7 +17,7 @@ INNER: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrappe
 
 # This file too: Numba's key of a cached function does not hold the options it is compiled with.
 STAMPED: tuple[str, ...] = ("rule", "layout", "compiling", "instructions", "elements", "emitting")
-STAMPED += ("program", "inspection", "kernels", "tables")
+STAMPED += ("program", "inspection", "kernels", "tables", "errors")
 
 
 @functools.cache
