@@ -81,15 +81,16 @@ def _fresh(case: Case, quick: bool) -> tuple[Arms, Facts]:
     yardstick, source = limit(ours.plan), [g.copy() for g in ours.gradients]
     known, kept = ours.gradients, [ours.gradients]
 
-    def rewrite() -> None:
-        ours.gradients = known
-        for gradient, numbers in zip(known, source, strict=True):
-            np.copyto(gradient, numbers)
-
     def renew() -> None:
         kept.append([numbers.copy() for numbers in source])
         del kept[:-2]
         ours.gradients = kept[-1]
+
+    def rewrite() -> None:
+        renew()  # so that both steps find the caches as this leaves them
+        ours.gradients = known
+        for gradient, numbers in zip(known, source, strict=True):
+            np.copyto(gradient, numbers)
 
     arms = {"limit": Arm(yardstick.run, rewrite), "same": Arm(ours.step, rewrite)}
     return {**arms, "ours": Arm(ours.step, renew)}, {}
