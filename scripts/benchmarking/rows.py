@@ -139,21 +139,16 @@ SPECS = [
         _extra,
         _beside("ours", "same"),
     ),
-    Spec(
-        "few",
-        f"{TINY}, whole apply",
-        Case(TINY, kind="small"),
-        Bar("<=", 100, " us", ", aim 50"),
-        _microseconds,
-        _beside("limit", "numpy"),
-    ),
-    Spec(
-        "few",
-        f"{FEW}, whole apply",
-        Case(FEW, kind="small"),
-        Bar("<=", 10, " us", ", aim 6"),
-        _microseconds,
-        _beside("limit", "numpy"),
+    *(
+        Spec(
+            "few",
+            f"{sizes}, whole apply",
+            Case(sizes, kind="small"),
+            Bar("<=", bound, " us", f", aim {aim}"),
+            _microseconds,
+            _beside("limit", "numpy"),
+        )
+        for sizes, bound, aim in ((TINY, 100, 50), (FEW, 10, 6))
     ),
     *(
         Spec(
