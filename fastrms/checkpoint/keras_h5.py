@@ -11,6 +11,7 @@ from fastrms.checkpoint import keras_weights
 from fastrms.checkpoint.atomic import replacing
 from fastrms.checkpoint.document import Checkpoint
 from fastrms.checkpoint.hdf5_names import entry_of, names_of, put_entries, put_names
+from fastrms.checkpoint.hdf5_writing import hdf5_in
 from fastrms.checkpoint.isolation import Tree, read_tree, require_h5py
 from fastrms.checkpoint.jsons import parsed
 from fastrms.checkpoint.keras_entries import (
@@ -138,8 +139,6 @@ def lost(checkpoint: Checkpoint) -> list[str]:
 def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> None:
     """Write an `.h5`, or put the state into a copy of an existing one."""
     require_h5py()
-    import h5py
-
     system = require_system(checkpoint, "h5")
     if template is not None:
         known = template_of(read, template)
@@ -151,7 +150,7 @@ def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> N
     with replacing(path) as file:
         if template is not None:
             put_copy(template, file)
-        with h5py.File(file, "r+" if template is not None else "w") as h5:
+        with hdf5_in(file, fresh=template is None) as h5:
             if template is None:
                 _put_model(h5, checkpoint, system)
                 put_own(h5.attrs, checkpoint, list(written(checkpoint, system)))

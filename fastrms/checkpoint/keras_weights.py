@@ -10,6 +10,7 @@ import numpy as np
 from fastrms.checkpoint.atomic import replacing
 from fastrms.checkpoint.document import Checkpoint
 from fastrms.checkpoint.hdf5_names import entry_of, put
+from fastrms.checkpoint.hdf5_writing import hdf5_in
 from fastrms.checkpoint.isolation import Tree, read_tree, require_h5py
 from fastrms.checkpoint.keras_entries import (
     OURS,
@@ -171,9 +172,7 @@ def write(path: Path, checkpoint: Checkpoint, template: Path | None = None) -> N
 
 def put_state(file: Any, checkpoint: Checkpoint, system: System, fresh: bool) -> None:
     """Write weights (in a fresh file) and the optimizer's variables to an HDF5 file."""
-    import h5py
-
-    with h5py.File(file, "w" if fresh else "r+") as h5:
+    with hdf5_in(file, fresh) as h5:
         if fresh:
             put_own(h5.attrs, checkpoint, list(written(checkpoint, system)))
             group = h5.create_group(f"{system.home}/weights/vars")
