@@ -3,8 +3,7 @@
 python scripts/dialect_table.py [--full] [--output docs/dialects.md]
 """
 
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import fastrms
@@ -72,11 +71,11 @@ def value(item: Any) -> str:
     """Write a field's value on one line."""
     if isinstance(item, frozenset):
         return ", ".join(sorted(item)) or "–"
+    if hasattr(item, "_asdict"):
+        return "; ".join(f"{k}: {value(v)}" for k, v in item._asdict().items())
     if isinstance(item, tuple):
         return ", ".join(map(str, item)) or "–"
-    if dataclasses.is_dataclass(item):
-        return "; ".join(f"{k}: {value(v)}" for k, v in vars(item).items())
-    if isinstance(item, dict):
+    if isinstance(item, Mapping):
         return ", ".join(f"{k}: {v}" for k, v in item.items()) or "–"
     return str(item)
 
@@ -98,7 +97,7 @@ def details() -> Iterator[str]:
     for row in fastrms.DIALECTS.values():
         yield f"\n## {row.name}\n"
         yield f"{row.systems}. Source: {row.source}.\n"
-        for name, item in vars(row).items():
+        for name, item in row._asdict().items():
             if name not in ("name", "systems", "source", "arguments", "evidence"):
                 seen = row.evidence.get(name)
                 yield f"- {name}: {value(item)}" + (f" ({seen})" if seen else "")

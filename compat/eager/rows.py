@@ -1,7 +1,6 @@
 """SGD and Adam as rows: a generation's RMSprop row with other arguments and slots."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from fastrms.dialects import DIALECTS, Argument, Dialect
 
@@ -15,21 +14,19 @@ def _derived(
     """Return the row of another optimizer of the same system."""
     kept = {k: v for k, v in row.arguments.items() if k not in _OWN}
     if "ema_overwrite_frequency" in kept:  # 100 is RMSprop's alone (keras 2.12.0 sgd.py:104)
-        kept["ema_overwrite_frequency"] = replace(kept["ema_overwrite_frequency"], default=None)
+        kept["ema_overwrite_frequency"] = kept["ema_overwrite_frequency"]._replace(default=None)
     if "name" in kept:
-        kept["name"] = replace(kept["name"], default=kind)
+        kept["name"] = kept["name"]._replace(default=kind)
     scalars = tuple(name for name in row.weights.order if name == "iterations")
     average = tuple(name for name in row.weights.order if name == "average")
     used = tuple(k for k, v in arguments.items() if v.effect == "used")
     config = tuple(k for k in row.config if k not in (*_OWN, "learning_rate", "decay"))
     rates = tuple(k for k in row.config if k in ("learning_rate", "decay"))
     own = tuple(k for k in used if k != "learning_rate")
-    return replace(
-        row,
+    return row._replace(
         name=f"{row.name} {kind}",
         arguments={**kept, **arguments},
-        weights=replace(
-            row.weights,
+        weights=row.weights._replace(
             order=(*scalars, *average, *slots),
             late="appended",
             optional_iterations=False,
@@ -45,7 +42,7 @@ def _derived(
 def sgd(row: Dialect, slot: str) -> Dialect:
     """Return the row of a generation's SGD; `slot` is what it calls its momentum."""
     arguments = {
-        "learning_rate": replace(row.arguments["learning_rate"], default=0.01),
+        "learning_rate": row.arguments["learning_rate"]._replace(default=0.01),
         "momentum": _SHARE,
         "nesterov": Argument(default=False, kind="bool"),
     }
@@ -67,7 +64,7 @@ def adam(row: Dialect) -> Dialect:
 def own(row: Dialect) -> Dialect:
     """Return the row of a class that a user derives from a generation's `Optimizer`."""
     found = _derived(row, "Optimizer", {"learning_rate": row.arguments["learning_rate"]}, ())
-    return replace(found, config=tuple(k for k in found.config if k not in _RATES))
+    return found._replace(config=tuple(k for k in found.config if k not in _RATES))
 
 
 _RATES = ("learning_rate", "decay")
@@ -79,8 +76,7 @@ _ARGUMENT = Argument(none="off", effect="ignored", note="tf.keras 2.10's new cla
 V2 = DIALECTS["tf-keras-v2"]
 LATE = DIALECTS["tf-keras-2.11"]
 _EXPERIMENTAL = DIALECTS["tf-keras-2.10-experimental"]
-EXPERIMENTAL = replace(
-    _EXPERIMENTAL,
+EXPERIMENTAL = _EXPERIMENTAL._replace(
     arguments={
         **_EXPERIMENTAL.arguments,
         "gradient_transformers": _ARGUMENT,
@@ -90,4 +86,4 @@ EXPERIMENTAL = replace(
 _SGD_2_10 = sgd(EXPERIMENTAL, "m")
 # It stands in the signature without a use (keras 2.10.0 optimizer_experimental/sgd.py:98).
 _UNUSED = Argument(none="off", effect="ignored", note="SGD never used it")
-EXPERIMENTAL_SGD = replace(_SGD_2_10, arguments={**_SGD_2_10.arguments, "amsgrad": _UNUSED})
+EXPERIMENTAL_SGD = _SGD_2_10._replace(arguments={**_SGD_2_10.arguments, "amsgrad": _UNUSED})

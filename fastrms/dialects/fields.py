@@ -1,12 +1,11 @@
 """What one row of the dialect table consists of: data only, every difference a named field."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 
-@dataclass(frozen=True)
-class Argument:
+class Argument(NamedTuple):
     """What the real system lets one constructor argument be.
 
     `none` says what None means: "refused", "off", or "default" (the value of `fallback`).
@@ -27,8 +26,7 @@ class Argument:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Form:
+class Form(NamedTuple):
     """How an update is written: the names of the `Variant` choices that hold."""
 
     always: frozenset[str]
@@ -41,8 +39,7 @@ class Form:
         return base | self.centered if centered else base
 
 
-@dataclass(frozen=True)
-class Decay:
+class Decay(NamedTuple):
     """`decay`: lr_t = lr / (1 + decay * (iterations + offset)).
 
     `reciprocal` multiplies by 1/(...) instead of dividing; `offset` is the measured majority of a
@@ -53,8 +50,7 @@ class Decay:
     reciprocal: bool
 
 
-@dataclass(frozen=True)
-class Clipping:
+class Clipping(NamedTuple):
     """In which order gradients are clipped, over what a norm is taken, and when it acts.
 
     `order` holds "value", "norm" and "global". `rivals` says what several kinds at once do:
@@ -70,8 +66,7 @@ class Clipping:
     zero_acts: bool = False
 
 
-@dataclass(frozen=True)
-class Average:
+class Average(NamedTuple):
     """The moving average of the variables: its start, `1 - momentum`, and a recorded defect.
 
     `starts_at_variable`: it begins as the variable, instead of at 0 with the first step copying.
@@ -85,8 +80,7 @@ class Average:
     shifts_past_none: bool = False
 
 
-@dataclass(frozen=True)
-class Sparse:
+class Sparse(NamedTuple):
     """What a gradient given as rows does.
 
     `duplicates`: repeated rows are summed "before clipping", "after clipping" or are "squared
@@ -106,8 +100,7 @@ class Sparse:
     constrained: bool = True
 
 
-@dataclass(frozen=True)
-class LossScale:
+class LossScale(NamedTuple):
     """How the system's LossScaleOptimizer unscales, and what a skipped step does.
 
     `reciprocal`: gradients are multiplied by 1/scale (float32) instead of divided. `floor`: the
@@ -124,8 +117,7 @@ class LossScale:
     class_name: str = "LossScaleOptimizer"
 
 
-@dataclass(frozen=True)
-class Schedules:
+class Schedules(NamedTuple):
     """How the system runs a learning-rate schedule, shows its rate and writes it down.
 
     `step`: a schedule gets the counter as an "integer", or cast to the "variable's dtype".
@@ -144,8 +136,7 @@ class Schedules:
     config: Literal["module and class", "class", "value"] = "module and class"
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(NamedTuple):
     """What `get_weights` holds, and what each weight is called.
 
     `order` names scalars ("iterations", "learning_rate") and slots, each slot a block over all
@@ -155,7 +146,7 @@ class Weights:
     """
 
     order: tuple[str, ...]
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = MappingProxyType({})
     late: Literal["no", "appended", "in place"] = "no"
     negated: frozenset[str] = frozenset()
     optional_iterations: bool = False
@@ -191,8 +182,7 @@ RECORDED: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Dialect:
+class Dialect(NamedTuple):
     """How one library version writes RMSprop; `evidence` says where a field's value was seen.
 
     `class_name` and `marks` are the name under which it serializes the class, and what it writes
@@ -223,13 +213,13 @@ class Dialect:
     constraints: Literal["before assignment", "after update", "never", "none"] = "none"
     none_gradients: Literal["skipped", "refused"] = "skipped"
     all_none: Literal["refused", "no step"] = "refused"
-    slot_names: Mapping[str, str] = field(default_factory=dict)
+    slot_names: Mapping[str, str] = MappingProxyType({})
     calls_rate_once: bool = False
     default_name: str = "rm_sprop"
     counts_names: bool = False
     named_in_config: bool = True
     rate_in_config: Literal["value", "callable"] = "value"
     class_name: str = "RMSprop"
-    marks: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = field(default=())
-    evidence: Mapping[str, str] = field(default_factory=lambda: RECORDED)
+    marks: Mapping[str, Any] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
+    evidence: Mapping[str, str] = RECORDED

@@ -1,7 +1,5 @@
 """Rows of standalone Keras: 0, 1, 2.0, 2.2, 2.3, its copy in tf.contrib, and Keras 3."""
 
-from dataclasses import replace
-
 from fastrms.dialects.fields import (
     RECORDED,
     Argument,
@@ -55,8 +53,7 @@ KERAS_1 = Dialect(
     notes=("TensorFlow 1.3 flushes subnormal numbers (recorded); Theano keeps them",),
 )
 
-KERAS_0 = replace(
-    KERAS_1,
+KERAS_0 = KERAS_1._replace(
     name="keras-0",
     systems="Keras 0.1.0 to 1.0.2",
     source="keras 0.3.3 optimizers.py: RMSprop.get_updates (read, not recorded)",
@@ -74,16 +71,14 @@ KERAS_0 = replace(
     evidence=dict.fromkeys(RECORDED, "read in the source, not recorded"),
 )
 
-TF_CONTRIB = replace(
-    KERAS_1,
+TF_CONTRIB = KERAS_1._replace(
     name="tf-contrib",
     systems="tf.contrib.keras of TensorFlow 1.1 to 1.3",
     source="tensorflow 1.3.0 contrib/keras/python/keras/optimizers.py:67-150, 214-281",
     golden_systems=("contrib13",),
 )
 
-KERAS_2_0 = replace(
-    KERAS_1,
+KERAS_2_0 = KERAS_1._replace(
     name="keras-2.0",
     systems="Keras 2.0.x",
     source="keras 2.0.8 optimizers.py:44-130, 192-254",
@@ -92,8 +87,7 @@ KERAS_2_0 = replace(
     counts="every step",
 )
 
-KERAS_2_2 = replace(
-    KERAS_2_0,
+KERAS_2_2 = KERAS_2_0._replace(
     name="keras-2.2",
     systems="Keras 2.1 and 2.2",
     source="keras 2.2.4 optimizers.py:60-158, 220-286",
@@ -105,8 +99,7 @@ KERAS_2_2 = replace(
     decay=Decay(offset=1, reciprocal=True),
 )
 
-KERAS_2_3 = replace(
-    KERAS_2_2,
+KERAS_2_3 = KERAS_2_2._replace(
     name="keras-2.3",
     systems="Keras 2.3",
     source="keras 2.3.1 optimizers.py:61-160, 229-300",

@@ -1,7 +1,5 @@
 """Rows of tf.keras: TF 1.x's own class, OptimizerV2, 2.10's experimental class, 2.11 and later."""
 
-from dataclasses import replace
-
 from fastrms.dialects.fields import (
     Argument,
     Average,
@@ -29,8 +27,7 @@ _LR_IGNORED = Argument(
     none="off", effect="ignored", note="tf.keras 2.10 to 2.15 ignored it: use learning_rate="
 )
 
-TF_KERAS_V1 = replace(
-    KERAS_2_2,
+TF_KERAS_V1 = KERAS_2_2._replace(
     name="tf-keras-v1",
     systems="tf.keras of TensorFlow 1.4 to 1.13",
     source="tensorflow 1.13.2 python/keras/optimizers.py:49-158, 228-292; ops/clip_ops.py:113",
@@ -191,8 +188,7 @@ TF_KERAS_2_11 = Dialect(
     marks={"is_legacy_optimizer": False},
 )
 
-TF_KERAS_2_10_EXPERIMENTAL = replace(
-    TF_KERAS_2_11,
+TF_KERAS_2_10_EXPERIMENTAL = TF_KERAS_2_11._replace(
     name="tf-keras-2.10-experimental",
     systems="tf.keras.optimizers.experimental of 2.10",
     source="keras 2.10.0 optimizers/optimizer_experimental/rmsprop.py:74-212, optimizer.py:38-118",
@@ -203,13 +199,13 @@ TF_KERAS_2_10_EXPERIMENTAL = replace(
         "decay": Argument(none="off", effect="ignored", note="this class ignored it"),
     },
     form=Form(frozenset({"rate_last"}), centered=frozenset({"squared_average"})),
-    weights=replace(
-        TF_KERAS_2_11.weights, order=("average", "velocity", "momentum", "average_gradient")
+    weights=TF_KERAS_2_11.weights._replace(
+        order=("average", "velocity", "momentum", "average_gradient")
     ),
     config=tuple(k for k in TF_KERAS_2_11.config if k not in ("name", "weight_decay")),
     float32_first=frozenset({"learning_rate"}),
-    schedules=replace(
-        _LATE, source="optimizer_experimental/optimizer.py:285-310, 495-510, 590-597"
+    schedules=_LATE._replace(
+        source="optimizer_experimental/optimizer.py:285-310, 495-510, 590-597"
     ),
     constraints="never",
     notes=(

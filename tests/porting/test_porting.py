@@ -108,7 +108,7 @@ def test_a_wrong_dialect_is_ten_times_further_away(system, name, dialect, monkey
     kind = importlib.import_module(f"fastrms.compat.{package}.optimizers").RMSprop
     row, own = fastrms.DIALECTS[dialect], kind.generation.row
     # The other dialect's arithmetic behind this one's argument names, so that none refuses them.
-    mixed = dataclasses.replace(own, form=row.form, clipping=row.clipping)
+    mixed = own._replace(form=row.form, clipping=row.clipping)
     decay = row.decay.offset if row.decay else kind.generation.offset["RMSprop"]
     offset = {**kind.generation.offset, "RMSprop": decay}
     wrong = dataclasses.replace(kind.generation, dialect=mixed, offset=offset)
