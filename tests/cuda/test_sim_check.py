@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +66,10 @@ def test_a_section_in_a_process_of_its_own() -> None:
     assert found.returncode == 0, found.stdout + found.stderr
     assert "ok   values are kept on cuda:0" in found.stdout
     assert "what does not hold or failed: nothing" in found.stdout
+
+
+def test_the_readme_shows_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## On a GPU\n")[1]
+    code, said = re.findall(r"```(?:python|text)\n(.*?)```", section, flags=re.S)[:2]
+    exec(code, {})
+    assert capsys.readouterr().out == said
