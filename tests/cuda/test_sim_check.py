@@ -70,6 +70,6 @@ def test_a_section_in_a_process_of_its_own() -> None:
 
 def test_the_readme_shows_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## On a GPU\n")[1]
-    code, said = re.findall(r"```(?:python|text)\n(.*?)```", section, flags=re.S)[:2]
+    code, said = re.findall(r"```(?:py|text)\n(.*?)```", section, flags=re.S)[:2]
     exec(code, {})
     assert capsys.readouterr().out == said
