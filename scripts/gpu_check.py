@@ -32,10 +32,6 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]
 
-# A toolkit that no package brought is found by its name alone; numba-cuda needs NVVM of it.
-if Path("/usr/local/cuda/nvvm").is_dir():
-    os.environ.setdefault("CUDA_HOME", "/usr/local/cuda")
-
 import battery  # noqa: E402
 import fastrms  # noqa: E402
 import replay  # noqa: E402

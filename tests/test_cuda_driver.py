@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastrms
-from fastrms.cuda import driver
+from fastrms.cuda import driver, toolkit
 
 
 class Code(enum.IntEnum):
@@ -123,6 +125,39 @@ def test_a_compiler_that_is_missing_is_named(fake: Fake, monkeypatch: pytest.Mon
         fastrms.DeviceError, match=r"finding libnvvm.so.*fastrms\[cuda\].*CUDA_HOME"
     ):
         target.loaded(0, lambda: None, ("float32",))
+
+
+@pytest.mark.parametrize(
+    ("given", "whole", "expected"),
+    [
+        ({}, True, "toolkit"),
+        ({}, False, None),
+        ({"CUDA_HOME": "mine"}, True, "mine"),
+        ({"CUDA_PATH": "mine"}, True, None),
+    ],
+    ids=["found", "without NVVM", "named", "named by its other name"],
+)
+def test_a_toolkit_is_named_while_code_is_made(
+    given: dict[str, str],
+    whole: bool,
+    expected: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "toolkit"
+    for folder in ("bin", "nvvm") if whole else ("bin",):
+        (place / folder).mkdir(parents=True)
+    (place / "bin" / "nvcc").touch(0o755)
+    monkeypatch.setattr(toolkit, "_USUAL", tmp_path / "nothing")
+    for name in ("CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**given, "PATH": str(place / "bin")}.items():
+        monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+    with toolkit.named():
+        seen = os.environ.get("CUDA_HOME")
+    assert seen == (str(place) if expected == "toolkit" else expected)
+    assert dict(os.environ) == before
 
 
 def test_nothing_is_copied_for_empty_arrays(fake: Fake) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import config, cuda, types
 
-from fastrms.cuda import elements, simulated
+from fastrms.cuda import elements, simulated, toolkit
 from fastrms.cuda.driver import Driver, DriverError
 from fastrms.elements import smaller
 from fastrms.errors import DeviceError
@@ -98,6 +98,7 @@ def machine(ordinal: int) -> "Driver | simulated.Host":
 
 
 @functools.cache
+@toolkit.named()
 def loaded(ordinal: int, function: Function, dtypes: tuple[str, ...]) -> Any:
     """Compile a kernel for a device and load it there."""
     device = machine(ordinal)
@@ -111,7 +112,7 @@ def loaded(ordinal: int, function: Function, dtypes: tuple[str, ...]) -> Any:
         raise DeviceError(
             f"numba-cuda could not make code for the device: {type(error).__name__}: {error}. "
             "Nothing was changed. Valid: NVVM and NVRTC of pip install 'fastrms[cuda]', or of a "
-            "CUDA toolkit that CUDA_HOME names (CUDA_HOME=/usr/local/cuda)."
+            "CUDA toolkit: that of the nvcc on PATH, or which CUDA_HOME names."
         ) from error
     try:
         return device.load(name, text.encode() + b"\0")
