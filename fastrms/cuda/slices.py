@@ -5,8 +5,7 @@ are copied to the host, for which a step waits.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +17,7 @@ from fastrms.cuda.protocols import lies_on_device
 Words = NDArray[np.uint64]
 
 
-@dataclass(frozen=True, eq=False)
-class Scattered:
+class Scattered(NamedTuple):
     """Rows of one gradient: row `indices[k]` has the values `order[starts[k]:starts[k + 1]]`."""
 
     values: DeviceArray
