@@ -21,45 +21,49 @@ class Number:
     def __init__(self, builder: Any, value: Any) -> None:
         self.builder, self.value = builder, value
 
-    def __add__(self, other: "Number") -> "Number":
-        return Number(self.builder, self.builder.fadd(self.value, other.value))
+    def like(self, value: Any) -> Any:
+        """Return a number of the same code."""
+        return type(self)(self.builder, value)
 
-    def __sub__(self, other: "Number") -> "Number":
-        return Number(self.builder, self.builder.fsub(self.value, other.value))
+    def __add__(self, other: "Number") -> Any:
+        return self.like(self.builder.fadd(self.value, other.value))
 
-    def __mul__(self, other: "Number") -> "Number":
-        return Number(self.builder, self.builder.fmul(self.value, other.value))
+    def __sub__(self, other: "Number") -> Any:
+        return self.like(self.builder.fsub(self.value, other.value))
 
-    def __truediv__(self, other: "Number") -> "Number":
-        return Number(self.builder, self.builder.fdiv(self.value, other.value))
+    def __mul__(self, other: "Number") -> Any:
+        return self.like(self.builder.fmul(self.value, other.value))
 
-    def __neg__(self) -> "Number":
-        return Number(self.builder, self.builder.fneg(self.value))
+    def __truediv__(self, other: "Number") -> Any:
+        return self.like(self.builder.fdiv(self.value, other.value))
+
+    def __neg__(self) -> Any:
+        return self.like(self.builder.fneg(self.value))
 
 
-def _sqrt(number: Number) -> Number:
+def sqrt(number: Number) -> Any:
     """Emit a square root."""
     kind, builder = number.value.type, number.builder
     root = builder.module.declare_intrinsic("llvm.sqrt", [kind])
-    return Number(builder, builder.call(root, [number.value]))
+    return number.like(builder.call(root, [number.value]))
 
 
-def _fit(number: Number, variant: Variant) -> Number:
+def fit(number: Number, variant: Variant) -> Any:
     """Emit what rounds one result to float16, or flushes it if subnormal, where asked for."""
     builder, value = number.builder, number.value
     if variant.flush:
         value = flushed(builder, value)
     if variant.half:
         value = rounded_to_half(builder, value)
-    return Number(builder, value)
+    return number.like(value)
 
 
-def _smaller(number: Number, bound: Number) -> Number:
+def smaller(number: Number, bound: Number) -> Any:
     """Emit the minimum; a NaN in `number` stays."""
-    return Number(number.builder, least(number.builder, number.value, bound.value))
+    return number.like(least(number.builder, number.value, bound.value))
 
 
-_rule = make_rule(_sqrt, _fit, _smaller, lambda function: function)
+_rule = make_rule(sqrt, fit, smaller, lambda function: function)
 
 
 def code(variant: Variant) -> int:
