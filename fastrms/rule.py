@@ -1,7 +1,7 @@
 """The RMSprop rule, written once for NumPy, the CPU's kernels, CUDA and users' compiled code.
 
-NumPy evaluates it as the reference; the CPU's kernels come of evaluating it on numbers that emit
-instructions (`emitting`); Numba compiles it for CUDA, for users and for how norms become factors.
+NumPy evaluates it as the reference; kernels come of evaluating it on numbers that emit instructions
+(`emitting`, `cuda.writing`); Numba compiles it for users, and on the CPU how norms become factors.
 `velocity` is Keras 3's word for the running mean of the squared gradient. `fit` rounds a result to
 what the target stores after each operation: float16, bfloat16, or zero for a subnormal number.
 """

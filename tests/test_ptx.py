@@ -10,7 +10,11 @@ import importlib.util
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +22,7 @@ import pytest
 
 import fastrms
 from fastrms.arguments import settle
-from fastrms.rule import EACH, GLOBAL, Variant
+from fastrms.rule import EACH, GLOBAL, LEAVE_BELOW, Variant
 from fastrms.state import State
 from fastrms.variables import Variables
 from fastrms.work import UPDATE, Workshop
@@ -200,7 +204,7 @@ def test_norms_are_strict_and_need_no_atomics(kind: str, dtype: str, tmp_path: P
     from fastrms.cuda.parts import Part
 
     plain = Variant(update=False, half=dtype == "float16", brain=dtype == "bfloat16", scaled=True)
-    for norm in (EACH, GLOBAL) if kind == "clips" else (0,):
+    for norm in (LEAVE_BELOW, EACH, GLOBAL) if kind == "clips" else (0,):
         text = compiled(Shape(kind, (Part(plain, dtype, dtype),), (0,), norm), (8, 0))
         require_strict(text)
         assert not re.search(r"\b(?:atom|red)\.", text)
@@ -255,11 +259,23 @@ def test_rows_are_strict_and_need_no_atomics(
     assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in said
 
 
+@contextmanager
+def capability_of_no_device(capability: tuple[int, int]) -> Iterator[None]:
+    """Answer numba-cuda's question for the device, so that code can be made without one."""
+    from numba.cuda import dispatcher
+
+    asked = dispatcher.get_current_device
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+    try:
+        yield
+    finally:
+        dispatcher.get_current_device = asked
+
+
 def test_the_rule_for_users_compiles_in_their_own_kernels() -> None:
     """`fastrms.jit.update` under `cuda.jit`, which contracts: see docs/cuda.md."""
     from numba import cuda, types
 
-    from fastrms.cuda import target
     from fastrms.jit import Hyper, Slots, update
 
     def train(weights, gradients, velocities, numbers, choices):  # type: ignore[no-untyped-def]
@@ -272,12 +288,77 @@ def test_the_rule_for_users_compiles_in_their_own_kernels() -> None:
     array = types.Array(types.float32, 1, "C")
     numbers = types.NamedUniTuple(types.float32, len(Hyper._fields), Hyper)
     choices = types.NamedUniTuple(types.boolean, len(Variant._fields), Variant)
-    with target._capability((8, 0)):
+    with capability_of_no_device((8, 0)):
         signature = types.void(array, array, array, numbers, choices)
         text, _ = cuda.compile(train, signature, cc=(8, 0), device=False, abi="numba")
     assert "sqrt.rn.f32" in text
     assert "div.rn.f32" in text
     assert ".f64" not in text
+
+
+FIRST_STEP = """
+import ast, sys, time
+import cuda.bindings.driver
+import fastrms
+begin = time.process_time()
+from fastrms.cuda import kernels, parts, target
+from fastrms.rule import Variant
+for kind, variant, norm in ast.literal_eval(sys.argv[1]):
+    part = parts.Part(Variant(*variant), "float32", "float32")
+    shape = kernels.Shape(kind, (part,), (0,), norm)
+    capability = target.supported((8, 0))
+    target.ptx(kernels.kernel(shape), target.kernel_types(shape.dtypes), capability)
+print(time.process_time() - begin)
+assert "numba.cuda" not in sys.modules, "its import alone takes a third of a second"
+"""
+NORMS = [("squares", Variant(update=False), 0), ("clips", Variant(update=False), GLOBAL)]
+STEPS: dict[str, tuple[dict[str, Any], list[Any]]] = {
+    "default": ({}, []),
+    "momentum and centered": ({"momentum": 0.9, "centered": True}, []),
+    "momentum and global norm": ({"momentum": 0.9, "global_clipnorm": 1.0}, NORMS),
+    "everything": (EVERYTHING, NORMS),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_what_a_first_step_needs_is_made_within_a_second(name: str) -> None:
+    options, norms = STEPS[name]
+    made = [*norms, ("update", variant("keras-3", options, "float32"), 0)]
+    given = repr([(kind, tuple(choices), norm) for kind, choices, norm in made])
+    command = [sys.executable, "-c", FIRST_STEP, given]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert found.returncode == 0, found.stderr
+    seconds = float(found.stdout)
+    print(f"first step, {name}: {len(made)} kernels in {seconds:.2f} s of processor time")
+    assert seconds < 1.0
+
+
+def test_what_nvvm_refuses_is_told_with_its_words() -> None:
+    from fastrms.cuda import kernels, target
+
+    shape = update_shape(VARIANTS["keras-3-default-float32-sm_80"])
+    with pytest.raises(fastrms.DeviceError, match=r"NVVM refuses fastrms_update: .*compute_10\b"):
+        target.ptx(kernels.kernel(shape), target.kernel_types(shape.dtypes), (1, 0))
+
+
+def test_a_kernel_cannot_branch_on_what_only_the_device_knows() -> None:
+    from fastrms.cuda import target
+
+    def kernel(grid: Any, table: Any, rows: Any, hypers: Any) -> None:
+        if grid.thread < rows:
+            raise AssertionError
+
+    with pytest.raises(TypeError, match="only the device knows"):
+        target.ptx(kernel, target.kernel_types(("float32",)), (8, 0))
+
+
+def test_parts_that_add_up_share_the_memory_of_a_block() -> None:
+    from fastrms.cuda.kernels import Shape
+    from fastrms.cuda.parts import Part
+
+    parts = [Part(Variant(update=False), dtype, dtype) for dtype in ("float32", "float64")]
+    text = compiled(Shape("clips", tuple(parts), (0, 1), GLOBAL), (8, 0))
+    assert re.findall(r"\.shared .*\[(\d+)\];", text) == [str(8 * 256)]
 
 
 def test_a_driver_that_cannot_read_the_ptx_gets_machine_code() -> None:

@@ -7,35 +7,17 @@ one after the other.
 """
 
 import functools
-import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from fastrms.cuda.columns import GRADIENT, LENGTH, VARIABLE, VELOCITY
-from fastrms.cuda.elements import SIZES, computed
+from fastrms.cuda.elements import computed
 from fastrms.cuda.parts import Part, make_guard, make_lane, make_rows
 from fastrms.cuda.tables import Total, make
-from fastrms.cuda.target import (
-    LANES,
-    THREADS,
-    WARPS,
-    cuda,
-    double_at,
-    fit,
-    inline,
-    memory,
-    rule,
-    set_double,
-    word,
-)
+from fastrms.cuda.target import LANES, THREADS, WARPS, gpu
 from fastrms.program import Column
-from fastrms.rule import EACH, Function
+from fastrms.rule import EACH, Function, Hyper
 
 COLUMNS, _BLOCK = len(Column), WARPS * LANES
-_ROW_BYTES, _LANES, _THREADS, _WARPS, _ONE, _ZERO = (
-    np.uint64(n) for n in (8 * COLUMNS, LANES, THREADS, WARPS, 1, 0)
-)
+_DOUBLES = gpu.memory("float64", 1)
 
 
 class Shape(NamedTuple):
@@ -53,93 +35,72 @@ class Shape(NamedTuple):
         return tuple(found[k] for k in sorted(found))
 
 
-def _add_up(sums, count, first):  # type: ignore[no-untyped-def]
+def _add_up(grid: Any, sums: Any, count: Any, first: Any) -> Any:
     """Add numbers one after the other; the first thread gets the sum."""
-    shared = cuda.shared.array(THREADS, np.float64)
-    begin, total = _ZERO, 0.0
-    while begin < count:
-        if begin + first < count:
-            shared[first] = double_at(sums, begin + first)
-        cuda.syncthreads()
-        if first == _ZERO:
-            k = _ZERO
-            while k < _THREADS and begin + k < count:
-                total += shared[k]
-                k += _ONE
-        cuda.syncthreads()
-        begin += _THREADS
-    return total
-
-
-add_up = inline(_add_up)
+    shared, total = grid.shared(THREADS), grid.cell(0.0)
+    for begin in gpu.spread(0, count, THREADS):
+        for _ in gpu.when(begin + first < count):
+            shared[first] = _DOUBLES.fetch(sums, begin + first)[0]
+        grid.barrier()
+        for _ in gpu.when(first == 0):
+            rest = count - begin
+            for k in gpu.spread(0, gpu.choose(rest < THREADS, rest, THREADS), 1):
+                total[0] = total[0] + shared[k]
+        grid.barrier()
+    return total[0]
 
 
 def _make_total(part: Total) -> Function:
     """Write how the sums of a row's chunks become one."""
 
-    def total(row, first, hyper):  # type: ignore[no-untyped-def]
-        found = add_up(word(row, GRADIENT), word(row, LENGTH), first)
-        if first == _ZERO:
-            set_double(word(row, VARIABLE), found)
+    def total(grid: Any, row: Any, first: Any, hyper: Hyper) -> None:
+        found = _add_up(grid, gpu.word(row, Column.GRADIENT), gpu.word(row, Column.LENGTH), first)
+        for _ in gpu.when(first == 0):
+            _DOUBLES.put(gpu.word(row, Column.VARIABLE), 0, [found])
 
-    return inline(total)
+    return total
 
 
 def _make_clips(part: Part, kind: int) -> Function:
     """Write how the sums of chunks become the factor and the divisor of each variable."""
-    variant, spans_all, clip_pair = part.variant, kind != EACH, rule.clip
-    fit_norm, one_number = fit, np.float64 if computed(part) == "float64" else np.float32
-    _, fetch, put = memory(computed(part), 1)
-    size = np.uint64(SIZES[computed(part)])
+    variant, dtype = part.variant, computed(part)
+    put = gpu.memory(dtype, 1).put
 
-    def write_pair(place, total, hyper):  # type: ignore[no-untyped-def]
-        norm = fit_norm(one_number(math.sqrt(total)), variant)
-        factor, divisor = clip_pair(norm, hyper.clipnorm, hyper.one, kind, variant)
-        local = fetch(place)
-        local[0] = factor
-        put(place, local)
-        local[0] = divisor
-        put(place + size, local)
+    def write(pairs: Any, index: Any, total: Any, hyper: Hyper) -> None:
+        norm = gpu.fit(gpu.cast(gpu.sqrt(total), dtype), variant)
+        factor, divisor = gpu.clip_pair(norm, hyper.clipnorm, hyper.one, kind, variant)
+        put(pairs, index + index, [factor])
+        put(pairs, index + index + 1, [divisor])
 
-    write = inline(write_pair)
+    def clips(grid: Any, row: Any, first: Any, hyper: Hyper) -> None:
+        members, sums = gpu.word(row, Column.LENGTH), gpu.word(row, Column.VARIABLE)
+        starts, pairs = gpu.word(row, Column.GRADIENT), gpu.word(row, Column.VELOCITY)
+        if kind != EACH:
+            total = _add_up(grid, sums, gpu.word(starts, members), first)
+            for _ in gpu.when(first == 0):
+                write(pairs, 0, total, hyper)
+            return
+        for i in gpu.spread(first, members, THREADS):
+            each = grid.cell(0.0)
+            for k in gpu.spread(gpu.word(starts, i), gpu.word(starts, i + 1), 1):
+                each[0] = each[0] + _DOUBLES.fetch(sums, k)[0]
+            write(pairs, i, each[0], hyper)
 
-    def clips(row, first, hyper):  # type: ignore[no-untyped-def]
-        members, sums = word(row, LENGTH), word(row, VARIABLE)
-        starts, pairs = word(row, GRADIENT), word(row, VELOCITY)
-        if spans_all:
-            total = add_up(sums, word(starts, members), first)
-            if first == _ZERO:
-                write(pairs, total, hyper)
-        else:
-            i = first
-            while i < members:
-                total, k = 0.0, word(starts, i)
-                while k < word(starts, i + _ONE):
-                    total += double_at(sums, k)
-                    k += _ONE
-                write(pairs + (i + i) * size, total, hyper)
-                i += _THREADS
-
-    return inline(clips)
+    return clips
 
 
 def _chain(functions: list[Function], places: tuple[int, ...]) -> Function:
     """Write the choice of a part by its number, with the numbers of its dtype."""
-    head, place, number = functions[0], places[0], np.uint64(len(functions))
-    if len(functions) == 1:
+    several = len(functions) > 1
 
-        def only(which, row, first, hypers):  # type: ignore[no-untyped-def]
-            return head(row, first, hypers[place])
+    def chosen(grid: Any, row: Any, first: Any, hypers: Any, *more: Any) -> None:
+        which = gpu.word(row, 0)
+        for k, (function, place) in enumerate(zip(functions, places, strict=True)):
+            mine = which == number_of(k, len(functions))
+            for _ in gpu.when(mine) if several else [None]:
+                function(grid, row, first, hypers[place], *more)
 
-        return inline(only)
-    rest = _chain(functions[1:], places[1:])
-
-    def chosen(which, row, first, hypers):  # type: ignore[no-untyped-def]
-        if which == number:
-            return head(row, first, hypers[place])
-        return rest(which, row, first, hypers)
-
-    return inline(chosen)
+    return chosen
 
 
 def number_of(part: int, parts: int) -> int:
@@ -157,36 +118,33 @@ def _make_plain(shape: Shape) -> Function:
         "totals": _make_total,
     }
     made = makers[shape.kind]
-    choose = _chain([made(part) for part in shape.parts], shape.places)
+    chosen = _chain([made(part) for part in shape.parts], shape.places)
 
-    def kernel(table, rows, hypers):  # type: ignore[no-untyped-def]
-        row = table + np.uint64(cuda.blockIdx.x) * _ROW_BYTES
-        choose(word(row, _ZERO), row, np.uint64(cuda.threadIdx.x), hypers)
+    def kernel(grid: Any, table: Any, rows: Any, hypers: Any) -> None:
+        chosen(grid, table + grid.block * (8 * COLUMNS), grid.thread, hypers)
 
     return kernel
 
 
 def _make_squares(shape: Shape) -> Function:
     """Write the kernel whose warps take a row each and sum squares as the CPU does."""
-    choose = _chain([make_lane(part) for part in shape.parts], shape.places)
+    chosen = _chain([make_lane(part) for part in shape.parts], shape.places)
+    widths = [LANES >> k for k in range(1, LANES.bit_length())]
 
-    def kernel(table, rows, hypers):  # type: ignore[no-untyped-def]
-        shared = cuda.shared.array(_BLOCK, np.float64)
-        thread = np.uint64(cuda.threadIdx.x)
-        index, lane = np.uint64(cuda.blockIdx.x) * _WARPS + thread // _LANES, thread % _LANES
-        row, total = table + index * _ROW_BYTES, 0.0
-        if index < rows:
-            total = choose(word(row, _ZERO), row, lane, hypers)
-        shared[thread] = total
-        cuda.syncthreads()
-        width = _LANES >> _ONE
-        while width > _ZERO:
-            if lane < width:
-                shared[thread] += shared[thread + width]
-            cuda.syncthreads()
-            width = width >> _ONE
-        if lane == _ZERO and index < rows:
-            set_double(word(row, VARIABLE), shared[thread])
+    def kernel(grid: Any, table: Any, rows: Any, hypers: Any) -> None:
+        shared, thread, total = grid.shared(_BLOCK), grid.thread, grid.cell(0.0)
+        index, lane = grid.block * WARPS + thread // LANES, thread % LANES
+        row = table + index * (8 * COLUMNS)
+        for _ in gpu.when(index < rows):
+            chosen(grid, row, lane, hypers, total)
+        shared[thread] = total[0]
+        grid.barrier()
+        for width in widths:
+            for _ in gpu.when(lane < width):
+                shared[thread] = shared[thread] + shared[thread + width]
+            grid.barrier()
+        for _ in gpu.when((lane == 0) & (index < rows)):
+            _DOUBLES.put(gpu.word(row, Column.VARIABLE), 0, [shared[thread]])
 
     return kernel
 
@@ -194,7 +152,9 @@ def _make_squares(shape: Shape) -> Function:
 @functools.cache
 def kernel(shape: Shape) -> Function:
     """Write a kernel."""
-    return _make_squares(shape) if shape.kind == "squares" else _make_plain(shape)
+    made = _make_squares(shape) if shape.kind == "squares" else _make_plain(shape)
+    made.__name__ = f"fastrms_{shape.kind}"
+    return made
 
 
 def blocks(kind: str, rows: int) -> tuple[int, int]:

@@ -4,17 +4,16 @@ A row holds the words that `program.Column` names; a `Part` says which variant o
 variables and slots of which dtypes, it is for.
 """
 
-from typing import NamedTuple
+import functools
+import operator
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from fastrms.cuda.columns import ACCUMULATOR, CLIP, GRADIENT, LENGTH, MEMBERS, VARIABLE
 from fastrms.cuda.elements import BYTES, SIZES, computed
-from fastrms.cuda.target import LANES, THREADS, inline, memory, rule, set_double, word
-from fastrms.rule import CONDITIONING, Function, Slots, Variant, moves
+from fastrms.cuda.target import LANES, THREADS, gpu
+from fastrms.program import Column
+from fastrms.rule import CONDITIONING, Function, Hyper, Slots, Variant, moves
 
-_LANES, _THREADS, _ZERO = np.uint64(LANES), np.uint64(THREADS), np.uint64(0)
-_ALIGNED = np.uint64(BYTES - 1)
+MEMBERS = [Column(k) for k in range(Column.VARIABLE, Column.ACCUMULATOR + 1)]
 
 
 class Part(NamedTuple):
@@ -27,126 +26,95 @@ class Part(NamedTuple):
 
 def _make_element(part: Part) -> Function:
     """Write what happens to one element of vectors that have been loaded."""
-    variant = part.variant
-    updates, accumulate, accumulated = variant.update, variant.accumulate, variant.accumulated
-    centered, has_momentum, ema = variant.centered, variant.momentum, variant.ema
-    conditions, partials = any(tuple(variant)[CONDITIONING]), accumulate or accumulated
-    absent, squares_given, stores = variant.absent, variant.squares_given, moves(variant)
-    condition, advance, average = rule.condition, rule.advance, rule.average
+    variant, rule = part.variant, gpu.rule
+    conditions, partials = (
+        any(tuple(variant)[CONDITIONING]),
+        variant.accumulate or variant.accumulated,
+    )
 
-    def element(vectors, k, hyper, clip):  # type: ignore[no-untyped-def]
+    def element(vectors: Any, k: int, hyper: Hyper, clip: Any) -> None:
         variables, gradients, velocities, momenta, average_gradients, averages, sums = vectors
         stored = variable = variables[k]
-        gradient = hyper.one - hyper.one if absent else gradients[k]
+        gradient = hyper.one - hyper.one if variant.absent else gradients[k]
         if conditions:
             partial = sums[k] if partials else gradient
-            gradient = condition(gradient, partial, clip, hyper, variant)
-        if accumulate:
+            gradient = rule.condition(gradient, partial, clip, hyper, variant)
+        if variant.accumulate:
             sums[k] = gradient
-        if accumulated:
+        if variant.accumulated:
             sums[k] = hyper.one - hyper.one
-        if updates:
+        if variant.update:
             slots = Slots(
                 velocities[k],
-                momenta[k] if has_momentum else gradient,
-                average_gradients[k] if centered else gradient,
+                momenta[k] if variant.momentum else gradient,
+                average_gradients[k] if variant.centered else gradient,
             )
-            square = sums[k] if squares_given else gradient
-            variable, slots = advance(variable, gradient, square, slots, hyper, variant)
+            square = sums[k] if variant.squares_given else gradient
+            variable, slots = rule.advance(variable, gradient, square, slots, hyper, variant)
             velocities[k] = slots.velocity
-            if has_momentum:
+            if variant.momentum:
                 momenta[k] = slots.momentum
-            if centered:
+            if variant.centered:
                 average_gradients[k] = slots.average_gradient
-        if ema:
-            averages[k] = average(averages[k], variable, hyper, variant)
-        if not stores:
+        if variant.ema:
+            averages[k] = rule.average(averages[k], variable, hyper, variant)
+        if not moves(variant):
             variable = stored
-        if ema and hyper.overwrite != 0:
-            variable = averages[k]
+        if variant.ema:
+            variable = gpu.choose(hyper.overwrite != 0, averages[k], variable)
         variables[k] = variable
 
-    return inline(element)
-
-
-def _repeated(element: Function, width: int) -> Function:
-    """Write out the repetitions: what a compiler leaves as a loop keeps vectors in local memory."""
-    if width == 1:
-        return element
-    half, distance = _repeated(element, width // 2), width // 2
-
-    def both(vectors, k, hyper, clip):  # type: ignore[no-untyped-def]
-        half(vectors, k, hyper, clip)
-        half(vectors, k + distance, hyper, clip)
-
-    return inline(both)
+    return element
 
 
 def _make_span(part: Part, width: int) -> Function:
     """Write the update of `width` neighbours; members that the variant lacks are not touched."""
-    variant, elements = part.variant, _repeated(_make_element(part), width)
+    variant, element = part.variant, _make_element(part)
     updates, partials = variant.update, variant.accumulate or variant.accumulated
-    centered, has_momentum, ema = variant.centered, variant.momentum, variant.ema
-    has_gradient, stores = (updates or variant.accumulate) and not variant.absent, moves(variant)
-    has_sums = partials or variant.squares_given
-    _, fetch, put = memory(part.dtype, width)
-    _, fetch_slot, put_slot = memory(part.slots, width)
-    size, slot_size = np.uint64(SIZES[part.dtype]), np.uint64(SIZES[part.slots])
+    plain, slots = gpu.memory(part.dtype, width), gpu.memory(part.slots, width)
+    # In the order of the members: how each is stored, whether it is read, whether it is written.
+    used = (
+        (plain, True, moves(variant) or variant.ema),
+        (plain, (updates or variant.accumulate) and not variant.absent, False),
+        (slots, updates, updates),
+        (slots, variant.momentum, variant.momentum),
+        (slots, variant.centered, variant.centered),
+        (slots, variant.ema, variant.ema),
+        (slots, partials or variant.squares_given, partials),
+    )
 
-    def span(members, first, hyper, clip):  # type: ignore[no-untyped-def]
-        at, slot_at = first * size, first * slot_size
-        variables = fetch(members[0] + at)
-        gradients = fetch(members[1] + at) if has_gradient else variables
-        velocities = fetch_slot(members[2] + slot_at) if updates else variables
-        momenta = fetch_slot(members[3] + slot_at) if has_momentum else variables
-        average_gradients = fetch_slot(members[4] + slot_at) if centered else variables
-        averages = fetch_slot(members[5] + slot_at) if ema else variables
-        sums = fetch_slot(members[6] + slot_at) if has_sums else variables
-        vectors = (variables, gradients, velocities, momenta, average_gradients, averages, sums)
-        elements(vectors, 0, hyper, clip)
-        if stores or ema:
-            put(members[0] + at, variables)
-        if updates:
-            put_slot(members[2] + slot_at, velocities)
-        if has_momentum:
-            put_slot(members[3] + slot_at, momenta)
-        if centered:
-            put_slot(members[4] + slot_at, average_gradients)
-        if ema:
-            put_slot(members[5] + slot_at, averages)
-        if partials:
-            put_slot(members[6] + slot_at, sums)
+    def span(members: Any, first: Any, hyper: Hyper, clip: Any) -> None:
+        vectors: list[Any] = []
+        for base, (form, reads, _) in zip(members, used, strict=True):
+            # What the variant lacks is never looked at.
+            vectors.append(form.fetch(base, first) if reads else vectors[0])
+        for k in range(width):
+            element(vectors, k, hyper, clip)
+        for base, values, (form, _, writes) in zip(members, vectors, used, strict=True):
+            if writes:
+                form.put(base, first, values)
 
-    return inline(span)
+    return span
 
 
 def make_rows(part: Part) -> Function:
     """Write the update of one row by a block: 16 bytes at a time, the rest one by one."""
-    count = BYTES // SIZES[part.dtype]
-    wide, single, width = _make_span(part, count), _make_span(part, 1), np.uint64(count)
-    clips = part.variant.factor or part.variant.divisor
-    fetch, size = memory(computed(part), 1).fetch, np.uint64(SIZES[computed(part)])
-    a, b, c, d, e, f, g = MEMBERS
+    width, variant = BYTES // SIZES[part.dtype], part.variant
+    wide, single = _make_span(part, width), _make_span(part, 1)
+    clips, fetch = variant.factor or variant.divisor, gpu.memory(computed(part), 1).fetch
 
-    def rows(row, first, hyper):  # type: ignore[no-untyped-def]
-        members = (
-            word(row, a), word(row, b), word(row, c), word(row, d), word(row, e), word(row, f),
-            word(row, g),
-        )  # fmt: skip
-        length, pair = word(row, LENGTH), word(row, CLIP)
-        clip = (fetch(pair)[0], fetch(pair + size)[0]) if clips else (hyper.one, hyper.one)
-        mixed = members[0] | members[1] | members[2] | members[3] | members[4] | members[5]
-        vectors = length // width if (mixed | members[6]) & _ALIGNED == _ZERO else _ZERO
-        i = first
-        while i < vectors:
+    def rows(grid: Any, row: Any, first: Any, hyper: Hyper) -> None:
+        members = [gpu.word(row, member) for member in MEMBERS]
+        length, pair = gpu.word(row, Column.LENGTH), gpu.word(row, Column.CLIP)
+        clip = (fetch(pair, 0)[0], fetch(pair, 1)[0]) if clips else (hyper.one, hyper.one)
+        aligned = functools.reduce(operator.or_, members) % BYTES == 0
+        vectors = gpu.choose(aligned, length // width, 0)
+        for i in gpu.spread(first, vectors, THREADS):
             wide(members, i * width, hyper, clip)
-            i += _THREADS
-        i = vectors * width + first
-        while i < length:
+        for i in gpu.spread(vectors * width + first, length, THREADS):
             single(members, i, hyper, clip)
-            i += _THREADS
 
-    return inline(rows)
+    return rows
 
 
 def make_guard(part: Part) -> Function:
@@ -154,37 +122,33 @@ def make_guard(part: Part) -> Function:
 
     Every thread would write the same, so that the order does not matter.
     """
-    fetch, size = memory(part.dtype, 1).fetch, np.uint64(SIZES[part.dtype])
+    fetch, put = gpu.memory(part.dtype, 1).fetch, gpu.memory("float64", 1).put
 
-    def guard(row, first, hyper):  # type: ignore[no-untyped-def]
-        length, gradients, i = word(row, LENGTH), word(row, GRADIENT), first
-        while i < length:
-            gradient = fetch(gradients + i * size)[0]
-            if gradient - gradient != hyper.one - hyper.one:
-                set_double(word(row, VARIABLE), 1.0)
-            i += _THREADS
+    def guard(grid: Any, row: Any, first: Any, hyper: Hyper) -> None:
+        length, gradients = gpu.word(row, Column.LENGTH), gpu.word(row, Column.GRADIENT)
+        for i in gpu.spread(first, length, THREADS):
+            gradient = fetch(gradients, i)[0]
+            for _ in gpu.when(gradient - gradient != 0):
+                put(gpu.word(row, Column.VARIABLE), 0, [gpu.cast(hyper.one, "float64")])
 
-    return inline(guard)
+    return guard
 
 
 def make_lane(part: Part) -> Function:
     """Write one lane's share of the sum of squares of a row's gradient."""
-    variant, accumulated = part.variant, part.variant.accumulated
-    conditions, condition = any(tuple(variant)[CONDITIONING]), rule.condition
-    fetch, fetch_slot = memory(part.dtype, 1).fetch, memory(part.slots, 1).fetch
-    size, slot_size = np.uint64(SIZES[part.dtype]), np.uint64(SIZES[part.slots])
+    variant, conditions = part.variant, any(tuple(part.variant)[CONDITIONING])
+    fetch, fetch_slot = gpu.memory(part.dtype, 1).fetch, gpu.memory(part.slots, 1).fetch
 
-    def lane(row, first, hyper):  # type: ignore[no-untyped-def]
-        length, gradients = word(row, LENGTH), word(row, GRADIENT)
-        accumulators, total, i = word(row, ACCUMULATOR), 0.0, first
-        while i < length:
-            gradient = fetch(gradients + i * size)[0]
+    def lane(grid: Any, row: Any, first: Any, hyper: Hyper, total: Any) -> None:
+        length, gradients = gpu.word(row, Column.LENGTH), gpu.word(row, Column.GRADIENT)
+        accumulators = gpu.word(row, Column.ACCUMULATOR)
+        for i in gpu.spread(first, length, LANES):
+            gradient = fetch(gradients, i)[0]
             if conditions:
-                partial = fetch_slot(accumulators + i * slot_size)[0] if accumulated else gradient
-                gradient = condition(gradient, partial, (hyper.one, hyper.one), hyper, variant)
-            wide = np.float64(gradient)
-            total += wide * wide
-            i += _LANES
-        return total
+                partial = fetch_slot(accumulators, i)[0] if variant.accumulated else gradient
+                clip = (hyper.one, hyper.one)
+                gradient = gpu.rule.condition(gradient, partial, clip, hyper, variant)
+            wide = gpu.cast(gradient, "float64")
+            total[0] = total[0] + wide * wide
 
-    return inline(lane)
+    return lane

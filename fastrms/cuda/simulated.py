@@ -1,15 +1,17 @@
-"""What `elements` compiles, in Python for the simulator, whose device memory is the host's."""
+"""What `writing` emits, in Python for the simulator, whose device memory is the host's."""
 
 import ctypes
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numba import cuda
 from numpy.typing import NDArray
 
 from fastrms.cuda.elements import BYTES, SIZES, Memory
 from fastrms.cuda.protocols import brain_dtype
-from fastrms.rule import Function, Variant
+from fastrms.rule import Function, Variant, make_rule
 
 
 def dtype_of(name: str) -> np.dtype[Any]:
@@ -39,40 +41,79 @@ def smaller(value: Any, bound: Any) -> Any:
     return bound if bound < value else value
 
 
-def quiet(function: Function) -> Function:
-    """Keep NumPy from warning about infinities and NaNs, which a device does not either."""
-    return np.errstate(all="ignore")(function)
-
-
 def word(address: Any, index: Any) -> Any:
     """Read an unsigned word of a table."""
     return np.uint64(ctypes.c_uint64.from_address(int(address) + 8 * int(index)).value)
 
 
-def double_at(address: Any, index: Any) -> Any:
-    """Read a float64 number."""
-    return np.float64(ctypes.c_double.from_address(int(address) + 8 * int(index)).value)
-
-
-def set_double(address: Any, value: Any) -> None:
-    """Write a float64 number."""
-    ctypes.c_double.from_address(int(address)).value = value
-
-
 @functools.cache
 def memory(dtype: str, width: int) -> Memory:
     """Write loads and stores of `width` numbers of a dtype, at an address aligned to them."""
-    stored = dtype_of(dtype)
+    stored, size = dtype_of(dtype), SIZES[dtype]
     computed = np.float64 if dtype == "float64" else np.float32
 
-    def fetch(address: Any) -> Any:
-        assert int(address) % min(width * SIZES[dtype], BYTES) == 0, "a vector is not aligned"
+    def fetch(base: Any, index: Any) -> Any:
+        address = base + index * size
+        assert int(address) % min(width * size, BYTES) == 0, "a vector is not aligned"
         return view(address, width, stored).astype(computed)
 
-    def put(address: Any, values: Any) -> None:
-        view(address, width, stored)[:] = values.astype(stored)
+    def put(base: Any, index: Any, values: Any) -> None:
+        view(base + index * size, width, stored)[:] = np.asarray(values).astype(stored)
 
-    return Memory(width, fetch, put)
+    return Memory(fetch, put)
+
+
+def spread(first: Any, end: Any, step: Any) -> Iterator[Any]:
+    """Return every `step`-th word from `first` on that is less than `end`."""
+    while first < end:
+        yield first
+        first = first + step
+
+
+def when(truth: Any) -> range:
+    """Do something once if something holds."""
+    return range(bool(truth))
+
+
+def choose(truth: Any, one: Any, other: Any) -> Any:
+    """Return one of two numbers or words."""
+    return one if truth else other
+
+
+class Grid:
+    """A thread's place among the others, and what it shares with those of its block."""
+
+    def __init__(self) -> None:
+        self.thread, self.block = np.uint64(cuda.threadIdx.x), np.uint64(cuda.blockIdx.x)
+        self.barrier = cuda.syncthreads
+
+    def shared(self, count: int) -> Any:
+        """Return numbers of a block: the simulator knows them by this line."""
+        return cuda.shared.array(count, np.float64)
+
+    def cell(self, value: Any) -> list[Any]:
+        """Reserve a number that loops change."""
+        return [value]
+
+
+def cast(number: Any, dtype: str) -> Any:
+    """Return a number in the dtype in which those of a dtype are computed."""
+    return np.float64(number) if dtype == "float64" else np.float32(number)
+
+
+sqrt = np.sqrt
+rule = make_rule(sqrt, fit, smaller, lambda function: function)
+clip_pair = rule.clip
+
+
+def launched(function: Function) -> Any:
+    """Return a kernel of the simulator; NumPy warns of infinities and NaNs, a device does not."""
+
+    def kernel(table: Any, rows: Any, hypers: Any) -> None:
+        with np.errstate(all="ignore"):
+            function(Grid(), table, rows, hypers)
+
+    return cuda.jit(kernel)
 
 
 class Host:

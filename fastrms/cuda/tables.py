@@ -5,14 +5,12 @@ rest of the table is updated between. A slate holds what all rows of a kernel's 
 """
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from fastrms.cuda.columns import CLIP, FIRST, LENGTH, TABLE, VARIABLE, VELOCITY
-from fastrms.cuda.elements import SIZES, computed
-from fastrms.cuda.target import THREADS, fit, inline, memory, rule, word
-from fastrms.rule import Function, Variant
+from fastrms.cuda.elements import computed
+from fastrms.cuda.target import THREADS, gpu
+from fastrms.program import Column
+from fastrms.rule import Function, Hyper, Variant
 
 
 class Slate(IntEnum):
@@ -27,8 +25,10 @@ class Slate(IntEnum):
     SQUARES = 6
 
 
-_THREADS, _ONE, _ZERO = np.uint64(THREADS), np.uint64(1), np.uint64(0)
-_WIDTH, _INDICES, _STARTS, _ORDER, _VALUES, _SUMS, _SQUARES = (np.uint64(n) for n in Slate)
+# What the two kernels read of a row, and the one that sums of a slate.
+_SUMMED = (Column.LENGTH, Column.FIRST, Column.TABLE, Column.CLIP)
+_MOVED = (*_SUMMED[:3], Column.VARIABLE, Column.VELOCITY)
+_SLATE = [k for k in Slate if k != Slate.INDICES]
 
 
 class Sums(NamedTuple):
@@ -57,72 +57,55 @@ class Total(NamedTuple):
 
 def _make_sums(part: Sums) -> Function:
     """Write the sums of the values that belong to one row, in the order given."""
-    before, after, squares = part.before, part.after, part.squares
-    clips, condition, fitted = after.factor or after.divisor, rule.condition, fit
-    fetch, put = memory(part.dtype, 1).fetch, memory(part.summed, 1).put
-    fetch_pair, size = memory(computed(part), 1).fetch, np.uint64(SIZES[part.dtype])
-    pair_size, step = np.uint64(SIZES[computed(part)]), np.uint64(SIZES[part.summed])
+    before, after, condition = part.before, part.after, gpu.rule.condition
+    clips, fit = after.factor or after.divisor, gpu.fit
+    fetch, put = gpu.memory(part.dtype, 1).fetch, gpu.memory(part.summed, 1).put
+    fetch_pair = gpu.memory(computed(part), 1).fetch
 
-    def value_at(place, clip, hyper):  # type: ignore[no-untyped-def]
-        value = fetch(place)[0]
+    def value_at(values: Any, place: Any, clip: Any, hyper: Hyper) -> Any:
+        value = fetch(values, place)[0]
         value = condition(value, value, (hyper.one, hyper.one), hyper, before)
         return condition(value, value, clip, hyper, after)
 
-    value_of = inline(value_at)
-
-    def sums(row, first, hyper):  # type: ignore[no-untyped-def]
-        length, begin, slate = word(row, LENGTH), word(row, FIRST), word(row, TABLE)
-        pair, width, starts = word(row, CLIP), word(slate, _WIDTH), word(slate, _STARTS)
-        order, values = word(slate, _ORDER), word(slate, _VALUES)
-        clip = (hyper.one, hyper.one)
-        if clips:
-            clip = (fetch_pair(pair)[0], fetch_pair(pair + pair_size)[0])
-        i = first
-        while i < length:
+    def sums(grid: Any, row: Any, first: Any, hyper: Hyper) -> None:
+        length, begin, slate, pair = (gpu.word(row, column) for column in _SUMMED)
+        width, starts, order, values, totals, squares = (gpu.word(slate, k) for k in _SLATE)
+        clip = (fetch_pair(pair, 0)[0], fetch_pair(pair, 1)[0]) if clips else (hyper.one,) * 2
+        for i in gpu.spread(first, length, THREADS):
             place = begin + i
             which = place // width
-            column, k, end = place - which * width, word(starts, which), word(starts, which + _ONE)
-            total = value_of(values + (word(order, k) * width + column) * size, clip, hyper)
-            square = fitted(total * total, after)
-            k += _ONE
-            while k < end:
-                value = value_of(values + (word(order, k) * width + column) * size, clip, hyper)
-                total = fitted(total + value, after)
-                square = fitted(square + fitted(value * value, after), after)
-                k += _ONE
-            local = fetch(values)
-            local[0] = total
-            put(word(slate, _SUMS) + place * step, local)
-            if squares:
-                local[0] = square
-                put(word(slate, _SQUARES) + place * step, local)
-            i += _THREADS
+            column = place - which * width
+            k, end = gpu.word(starts, which), gpu.word(starts, which + 1)
+            value = value_at(values, gpu.word(order, k) * width + column, clip, hyper)
+            total, square = grid.cell(value), grid.cell(fit(value * value, after))
+            for again in gpu.spread(k + 1, end, 1):
+                value = value_at(values, gpu.word(order, again) * width + column, clip, hyper)
+                total[0] = fit(total[0] + value, after)
+                square[0] = fit(square[0] + fit(value * value, after), after)
+            put(totals, place, [total[0]])
+            if part.squares:
+                put(squares, place, [square[0]])
 
-    return inline(sums)
+    return sums
 
 
 def _make_move(part: Move) -> Function:
     """Write the way of some rows of a table to where they lie together, or back."""
-    back, size, step = part.back, np.uint64(SIZES[part.dtype]), np.uint64(SIZES[part.apart])
-    _, fetch, put = memory(part.dtype, 1)
-    _, fetch_apart, put_apart = memory(part.apart, 1)
+    whole, apart = gpu.memory(part.dtype, 1), gpu.memory(part.apart, 1)
 
-    def move(row, first, hyper):  # type: ignore[no-untyped-def]
-        length, begin, slate = word(row, LENGTH), word(row, FIRST), word(row, TABLE)
-        width, indices = word(slate, _WIDTH), word(slate, _INDICES)
-        table, apart, i = word(row, VARIABLE), word(row, VELOCITY), first
-        while i < length:
+    def move(grid: Any, row: Any, first: Any, hyper: Hyper) -> None:
+        length, begin, slate, table, together = (gpu.word(row, column) for column in _MOVED)
+        width, indices = gpu.word(slate, Slate.WIDTH), gpu.word(slate, Slate.INDICES)
+        for i in gpu.spread(first, length, THREADS):
             place = begin + i
             which = place // width
-            there = table + (word(indices, which) * width + place - which * width) * size
-            here = apart + place * step
-            if back:
-                put(there, fetch_apart(here))
+            there = gpu.word(indices, which) * width + place - which * width
+            if part.back:
+                whole.put(table, there, apart.fetch(together, place))
             else:
-                put_apart(here, fetch(there))
-            i += _THREADS
+                apart.put(together, place, whole.fetch(table, there))
 
-    return inline(move)
+    return move
 
 
 def make(part: Sums | Move) -> Function:

@@ -1,100 +1,85 @@
-"""The one module that touches numba-cuda: it compiles kernels, and names what they are written in.
+"""The one module that touches the compiler: kernels become PTX, which `driver` loads.
 
-Contraction of multiply and add is switched off (`fma: 0`), so that only IEEE operations are left;
-`numba.cuda.jit` has no such option, hence the compiler's own entry is called. The result is PTX,
-which `driver` loads; under NUMBA_ENABLE_CUDASIM=1 a kernel is the simulator's instead.
+NVVM is called through NVIDIA's own interface (cuda-bindings, which numba-cuda brings); Numba would
+type and lower every kernel first, which took a second for each. Contraction of multiply and add is
+switched off (`fma=0`), so that only IEEE operations are left. Under NUMBA_ENABLE_CUDASIM=1 a kernel
+is the simulator's instead.
 """
 
 import functools
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numba import config, cuda, types
+from numba import config
 
-from fastrms.cuda import elements, simulated, toolkit
+from fastrms.cuda import elements, toolkit
 from fastrms.cuda.driver import Driver, DriverError
-from fastrms.elements import smaller
 from fastrms.errors import DeviceError
-from fastrms.rule import Function, Hyper, make_rule
-
-__all__ = ["cuda"]
+from fastrms.rule import Function, Hyper
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 # Threads of a block, and the rows (one warp each) of a block that sums squares.
 THREADS, WARPS = (4, 1) if SIMULATED else (256, 8)
 LANES = 32
-STRICT = {"opt": 3, "fma": 0}
+STRICT = ("-opt=3", "-fma=0")
+# As the NVVM IR specification gives them for 64 bits.
+TRIPLE = "nvptx64-nvidia-cuda"
+LAYOUT = (
+    "e-p:64:64:64-i1:8:8-i8:8:8-i16:16:16-i32:32:32-i64:64:64-i128:128:128-f32:32:32-f64:64:64-"
+    "v16:16:16-v32:32:32-v64:64:64-v128:128:128-n16:32:64"
+)
 # The oldest and newest compute capability for which code is made; a newer device runs the newest.
 OLDEST = (7, 5)
 
-_source = simulated if SIMULATED else elements
-fit, memory, word = _source.fit, _source.memory, _source.word
-double_at, set_double = _source.double_at, _source.set_double
 
-
-def inline(function: Function) -> Function:
-    """Compile a function that kernels call."""
+def _operations() -> Any:
+    """Return what kernels are written with: what emits instructions, or the simulator's twin."""
     if SIMULATED:
-        return simulated.quiet(function)
-    compiled: Function = cuda.jit(device=True, forceinline=True)(function)
-    return compiled
+        from fastrms.cuda import simulated
+
+        return simulated
+    from fastrms.cuda import writing
+
+    return writing
 
 
-rule = make_rule(
-    np.sqrt if SIMULATED else math.sqrt,
-    fit,
-    simulated.smaller if SIMULATED else smaller,
-    inline,
-)
-
-
-def number(dtype: str) -> Any:
-    """Return the type of the numbers in which a dtype is computed."""
-    return elements.COMPUTED[dtype]
+gpu = _operations()
 
 
 def kernel_types(dtypes: tuple[str, ...]) -> tuple[Any, ...]:
-    """Return the parameters of a kernel: a table, its rows, the numbers of each dtype."""
-    numbers = [types.NamedUniTuple(number(d), len(Hyper._fields), Hyper) for d in dtypes]
-    return types.uint64, types.uint64, types.Tuple(tuple(numbers))
-
-
-@contextmanager
-def _capability(capability: tuple[int, int]) -> Iterator[None]:
-    """Answer numba-cuda's question for the device, so that code can be made without one."""
-    from numba.cuda import dispatcher
-
-    asked = dispatcher.get_current_device
-    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
-    try:
-        yield
-    finally:
-        dispatcher.get_current_device = asked
+    """Return what a kernel gets besides a table and its rows: the numbers of each dtype."""
+    return tuple((elements.KINDS[dtype],) * len(Hyper._fields) for dtype in dtypes)
 
 
 def ptx(function: Function, parameters: tuple[Any, ...], capability: tuple[int, int]) -> Any:
     """Compile a kernel; return its name and its PTX."""
-    from numba.cuda import compiler
-    from numba.cuda.compiler import kernel_fixup
+    from cuda.bindings import nvvm
 
-    with _capability(capability):
-        result = compiler.compile_cuda(
-            function, types.void, parameters, nvvm_options=STRICT, cc=capability
-        )
-    library = result.library
-    entry = library.get_function(result.fndesc.llvm_func_name)
-    kernel_fixup(entry, False)
-    return entry.name, library.get_asm_str(cc=capability)
+    module = gpu.written(function, parameters, TRIPLE, LAYOUT)
+    module.add_named_metadata("nvvmir.version", [elements.INDEX(n) for n in nvvm.ir_version()])
+    options = [*STRICT, f"-arch=compute_{capability[0]}{capability[1]}"]
+    code = str(module).encode()
+    program = nvvm.create_program()
+    try:
+        nvvm.add_module_to_program(program, code, len(code), function.__name__)
+        nvvm.verify_program(program, len(options), options)
+        nvvm.compile_program(program, len(options), options)
+        made = bytearray(nvvm.get_compiled_result_size(program))
+        nvvm.get_compiled_result(program, made)
+    except nvvm.nvvmError as error:
+        log = bytearray(nvvm.get_program_log_size(program))
+        nvvm.get_program_log(program, log)
+        said = log.decode().strip("\0\n ")
+        raise DeviceError(f"NVVM refuses {function.__name__}: {error}: {said}") from error
+    finally:
+        nvvm.destroy_program(program)
+    return function.__name__, made.decode().rstrip("\0")
 
 
 @functools.cache
-def machine(ordinal: int) -> "Driver | simulated.Host":
+def machine(ordinal: int) -> Any:
     """Return a device."""
-    return simulated.Host(ordinal) if SIMULATED else Driver(ordinal)
+    return gpu.Host(ordinal) if SIMULATED else Driver(ordinal)
 
 
 @functools.cache
@@ -102,15 +87,17 @@ def machine(ordinal: int) -> "Driver | simulated.Host":
 def loaded(ordinal: int, function: Function, dtypes: tuple[str, ...]) -> Any:
     """Compile a kernel for a device and load it there."""
     device = machine(ordinal)
-    if isinstance(device, simulated.Host):
-        return device.load(function.__name__, cuda.jit(function))
-    capability = supported(device.capability)
+    if SIMULATED:
+        return device.load(function.__name__, gpu.launched(function))
     try:
+        capability = supported(device.capability)
         name, text = ptx(function, kernel_types(dtypes), capability)
+    except DeviceError:
+        raise
     except Exception as error:
         # Its libraries are looked for only now; what the search raises is no type of one library.
         raise DeviceError(
-            f"numba-cuda could not make code for the device: {type(error).__name__}: {error}. "
+            f"NVVM could not make code for the device: {type(error).__name__}: {error}. "
             "Nothing was changed. Valid: NVVM and NVRTC of pip install 'fastrms[cuda]', or of a "
             "CUDA toolkit: that of the nvcc on PATH, or which CUDA_HOME names."
         ) from error
@@ -126,9 +113,10 @@ def loaded(ordinal: int, function: Function, dtypes: tuple[str, ...]) -> Any:
 
 def supported(capability: tuple[int, int]) -> tuple[int, int]:
     """Return the newest capability not above a device's for which code can be made."""
-    from numba.cuda.cudadrv.nvrtc import get_supported_ccs
+    from cuda.bindings import nvrtc
 
-    known = sorted((int(one[0]), int(one[1])) for one in get_supported_ccs())
+    _, numbers = nvrtc.nvrtcGetSupportedArchs()
+    known = sorted(divmod(int(one), 10) for one in numbers or ())
     below = [one for one in known if OLDEST <= one <= capability]
     if not below:
         raise DeviceError(

@@ -21,8 +21,8 @@ def folder() -> Path | None:
 def named() -> Iterator[None]:
     """Let CUDA_HOME name the toolkit for a while, unless the user did.
 
-    numba-cuda finds NVVM in no other way, but looks in packages first: where they bring it, nothing
-    changes.
+    cuda-bindings finds NVVM in no other way, but looks in packages first: where they bring it,
+    nothing changes.
     """
     found = None if any(os.environ.get(name) for name in _NAMES) else folder()
     if found is None:
