@@ -13,7 +13,7 @@ from fastrms.cuda.target import LANES, THREADS, gpu
 from fastrms.program import Column
 from fastrms.rule import CONDITIONING, Function, Hyper, Slots, Variant, moves
 
-MEMBERS = [Column(k) for k in range(Column.VARIABLE, Column.ACCUMULATOR + 1)]
+_MEMBERS = [Column(k) for k in range(Column.VARIABLE, Column.ACCUMULATOR + 1)]
 
 
 class Part(NamedTuple):
@@ -104,7 +104,7 @@ def make_rows(part: Part) -> Function:
     clips, fetch = variant.factor or variant.divisor, gpu.memory(computed(part), 1).fetch
 
     def rows(grid: Any, row: Any, first: Any, hyper: Hyper) -> None:
-        members = [gpu.word(row, member) for member in MEMBERS]
+        members = [gpu.word(row, member) for member in _MEMBERS]
         length, pair = gpu.word(row, Column.LENGTH), gpu.word(row, Column.CLIP)
         clip = (fetch(pair, 0)[0], fetch(pair, 1)[0]) if clips else (hyper.one, hyper.one)
         aligned = functools.reduce(operator.or_, members) % BYTES == 0
