@@ -10,11 +10,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -259,23 +255,11 @@ def test_rows_are_strict_and_need_no_atomics(
     assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in said
 
 
-@contextmanager
-def capability_of_no_device(capability: tuple[int, int]) -> Iterator[None]:
-    """Answer numba-cuda's question for the device, so that code can be made without one."""
-    from numba.cuda import dispatcher
-
-    asked = dispatcher.get_current_device
-    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
-    try:
-        yield
-    finally:
-        dispatcher.get_current_device = asked
-
-
 def test_the_rule_for_users_compiles_in_their_own_kernels() -> None:
     """`fastrms.jit.update` under `cuda.jit`, which contracts: see docs/cuda.md."""
     from numba import cuda, types
 
+    from fastrms.cuda import target
     from fastrms.jit import Hyper, Slots, update
 
     def train(weights, gradients, velocities, numbers, choices):  # type: ignore[no-untyped-def]
@@ -288,57 +272,12 @@ def test_the_rule_for_users_compiles_in_their_own_kernels() -> None:
     array = types.Array(types.float32, 1, "C")
     numbers = types.NamedUniTuple(types.float32, len(Hyper._fields), Hyper)
     choices = types.NamedUniTuple(types.boolean, len(Variant._fields), Variant)
-    with capability_of_no_device((8, 0)):
+    with target._capability((8, 0)):
         signature = types.void(array, array, array, numbers, choices)
         text, _ = cuda.compile(train, signature, cc=(8, 0), device=False, abi="numba")
     assert "sqrt.rn.f32" in text
     assert "div.rn.f32" in text
     assert ".f64" not in text
-
-
-FIRST_STEP = """
-import ast, sys, time
-import cuda.bindings.driver
-import fastrms
-begin = time.process_time()
-from fastrms.cuda import kernels, parts, target
-from fastrms.rule import Variant
-for kind, variant, norm in ast.literal_eval(sys.argv[1]):
-    part = parts.Part(Variant(*variant), "float32", "float32")
-    shape = kernels.Shape(kind, (part,), (0,), norm)
-    capability = target.supported((8, 0))
-    target.ptx(kernels.kernel(shape), target.kernel_types(shape.dtypes), capability)
-print(time.process_time() - begin)
-assert "numba.cuda" not in sys.modules, "its import alone takes a third of a second"
-"""
-NORMS = [("squares", Variant(update=False), 0), ("clips", Variant(update=False), GLOBAL)]
-STEPS: dict[str, tuple[dict[str, Any], list[Any]]] = {
-    "default": ({}, []),
-    "momentum and centered": ({"momentum": 0.9, "centered": True}, []),
-    "momentum and global norm": ({"momentum": 0.9, "global_clipnorm": 1.0}, NORMS),
-    "everything": (EVERYTHING, NORMS),
-}
-
-
-@pytest.mark.parametrize("name", STEPS)
-def test_what_a_first_step_needs_is_made_within_a_second(name: str) -> None:
-    options, norms = STEPS[name]
-    made = [*norms, ("update", variant("keras-3", options, "float32"), 0)]
-    given = repr([(kind, tuple(choices), norm) for kind, choices, norm in made])
-    command = [sys.executable, "-c", FIRST_STEP, given]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert found.returncode == 0, found.stderr
-    seconds = float(found.stdout)
-    print(f"first step, {name}: {len(made)} kernels in {seconds:.2f} s of processor time")
-    assert seconds < 1.0
-
-
-def test_what_nvvm_refuses_is_told_with_its_words() -> None:
-    from fastrms.cuda import kernels, target
-
-    shape = update_shape(VARIANTS["keras-3-default-float32-sm_80"])
-    with pytest.raises(fastrms.DeviceError, match=r"NVVM refuses fastrms_update: .*compute_10\b"):
-        target.ptx(kernels.kernel(shape), target.kernel_types(shape.dtypes), (1, 0))
 
 
 def test_a_kernel_cannot_branch_on_what_only_the_device_knows() -> None:

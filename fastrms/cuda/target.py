@@ -1,18 +1,22 @@
-"""The one module that touches the compiler: kernels become PTX, which `driver` loads.
+"""The one module that touches numba-cuda: it makes PTX of kernels, which `driver` loads.
 
-NVVM is called through NVIDIA's own interface (cuda-bindings, which numba-cuda brings); Numba would
-type and lower every kernel first, which took a second for each. Contraction of multiply and add is
-switched off (`fma=0`), so that only IEEE operations are left. Under NUMBA_ENABLE_CUDASIM=1 a kernel
-is the simulator's instead.
+What Numba compiles is one call, which writes the whole kernel as instructions: to type and lower
+its text took seconds. Contraction of multiply and add is switched off (`fma: 0`), so that only IEEE
+operations are left; `numba.cuda.jit` has no such option, hence the compiler's own entry. Under
+NUMBA_ENABLE_CUDASIM=1 a kernel is the simulator's instead.
 """
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numba import config
+from numba import config, types
+from numba.extending import intrinsic
 
-from fastrms.cuda import elements, toolkit
+from fastrms.cuda import toolkit
 from fastrms.cuda.driver import Driver, DriverError
 from fastrms.errors import DeviceError
 from fastrms.rule import Function, Hyper
@@ -21,13 +25,7 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 # Threads of a block, and the rows (one warp each) of a block that sums squares.
 THREADS, WARPS = (4, 1) if SIMULATED else (256, 8)
 LANES = 32
-STRICT = ("-opt=3", "-fma=0")
-# As the NVVM IR specification gives them for 64 bits.
-TRIPLE = "nvptx64-nvidia-cuda"
-LAYOUT = (
-    "e-p:64:64:64-i1:8:8-i8:8:8-i16:16:16-i32:32:32-i64:64:64-i128:128:128-f32:32:32-f64:64:64-"
-    "v16:16:16-v32:32:32-v64:64:64-v128:128:128-n16:32:64"
-)
+STRICT = {"opt": 3, "fma": 0}
 # The oldest and newest compute capability for which code is made; a newer device runs the newest.
 OLDEST = (7, 5)
 
@@ -47,33 +45,56 @@ gpu = _operations()
 
 
 def kernel_types(dtypes: tuple[str, ...]) -> tuple[Any, ...]:
-    """Return what a kernel gets besides a table and its rows: the numbers of each dtype."""
-    return tuple((elements.KINDS[dtype],) * len(Hyper._fields) for dtype in dtypes)
+    """Return the parameters of a kernel: a table, its rows, the numbers of each dtype."""
+    kinds = (types.float64 if dtype == "float64" else types.float32 for dtype in dtypes)
+    numbers = [types.UniTuple(kind, len(Hyper._fields)) for kind in kinds]
+    return types.uint64, types.uint64, types.Tuple(numbers)
+
+
+@contextmanager
+def _capability(capability: tuple[int, int]) -> Iterator[None]:
+    """Answer numba-cuda's question for the device, so that code can be made without one."""
+    from numba.cuda import dispatcher
+
+    asked = dispatcher.get_current_device
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+    try:
+        yield
+    finally:
+        dispatcher.get_current_device = asked
+
+
+def _compiled(function: Function) -> Function:
+    """Return what Numba compiles: a call that writes a kernel where it stands."""
+
+    @intrinsic
+    def write(typingctx, table, rows, numbers):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            gpu.write(function, builder, arguments)
+            return context.get_dummy_value()
+
+        return types.void(table, rows, numbers), codegen
+
+    def kernel(table, rows, numbers):  # type: ignore[no-untyped-def]
+        write(table, rows, numbers)
+
+    kernel.__name__ = kernel.__qualname__ = function.__name__
+    return kernel
 
 
 def ptx(function: Function, parameters: tuple[Any, ...], capability: tuple[int, int]) -> Any:
     """Compile a kernel; return its name and its PTX."""
-    from cuda.bindings import nvvm
+    from numba.cuda import compiler
+    from numba.cuda.compiler import kernel_fixup
 
-    module = gpu.written(function, parameters, TRIPLE, LAYOUT)
-    module.add_named_metadata("nvvmir.version", [elements.INDEX(n) for n in nvvm.ir_version()])
-    options = [*STRICT, f"-arch=compute_{capability[0]}{capability[1]}"]
-    code = str(module).encode()
-    program = nvvm.create_program()
-    try:
-        nvvm.add_module_to_program(program, code, len(code), function.__name__)
-        nvvm.verify_program(program, len(options), options)
-        nvvm.compile_program(program, len(options), options)
-        made = bytearray(nvvm.get_compiled_result_size(program))
-        nvvm.get_compiled_result(program, made)
-    except nvvm.nvvmError as error:
-        log = bytearray(nvvm.get_program_log_size(program))
-        nvvm.get_program_log(program, log)
-        said = log.decode().strip("\0\n ")
-        raise DeviceError(f"NVVM refuses {function.__name__}: {error}: {said}") from error
-    finally:
-        nvvm.destroy_program(program)
-    return function.__name__, made.decode().rstrip("\0")
+    with _capability(capability):
+        result = compiler.compile_cuda(
+            _compiled(function), types.void, parameters, nvvm_options=STRICT, cc=capability
+        )
+    library = result.library
+    entry = library.get_function(result.fndesc.llvm_func_name)
+    kernel_fixup(entry, False)
+    return entry.name, library.get_asm_str(cc=capability)
 
 
 @functools.cache
@@ -97,7 +118,7 @@ def loaded(ordinal: int, function: Function, dtypes: tuple[str, ...]) -> Any:
     except Exception as error:
         # Its libraries are looked for only now; what the search raises is no type of one library.
         raise DeviceError(
-            f"NVVM could not make code for the device: {type(error).__name__}: {error}. "
+            f"numba-cuda could not make code for the device: {type(error).__name__}: {error}. "
             "Nothing was changed. Valid: NVVM and NVRTC of pip install 'fastrms[cuda]', or of a "
             "CUDA toolkit: that of the nvcc on PATH, or which CUDA_HOME names."
         ) from error
@@ -113,10 +134,9 @@ def loaded(ordinal: int, function: Function, dtypes: tuple[str, ...]) -> Any:
 
 def supported(capability: tuple[int, int]) -> tuple[int, int]:
     """Return the newest capability not above a device's for which code can be made."""
-    from cuda.bindings import nvrtc
+    from numba.cuda.cudadrv.nvrtc import get_supported_ccs
 
-    _, numbers = nvrtc.nvrtcGetSupportedArchs()
-    known = sorted(divmod(int(one), 10) for one in numbers or ())
+    known = sorted((int(one[0]), int(one[1])) for one in get_supported_ccs())
     below = [one for one in known if OLDEST <= one <= capability]
     if not below:
         raise DeviceError(

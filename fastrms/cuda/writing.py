@@ -6,7 +6,6 @@ the same names for the simulator, where the same functions run on NumPy's number
 """
 
 import functools
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -217,17 +216,16 @@ def clip_pair(norm: Real, *others: Any) -> Any:
     return [choose(asked[0], *both) for both in zip(*ways, strict=True)] if asked else ways[0]
 
 
-def written(function: Function, kinds: tuple[Any, ...], triple: str, layout: str) -> Any:
-    """Emit a kernel as a module: of a table, its rows, and numbers of so many sets."""
-    module = ir.Module()
-    module.triple, module.data_layout = triple, layout
-    kind = ir.FunctionType(ir.VoidType(), [WORD, WORD, *itertools.chain(*kinds)])
-    made = ir.Function(module, kind, function.__name__)
-    builder = ir.IRBuilder(made.append_basic_block())
-    given = iter(Real(builder, one) for one in made.args[2:])
-    numbers = [Hyper(*itertools.islice(given, len(each))) for each in kinds]
-    function(Grid(builder), *(Word(builder, one) for one in made.args[:2]), numbers)
-    builder.ret_void()
-    note = ir.MetaDataString(module, "kernel")
-    module.add_named_metadata("nvvm.annotations", (made, note, INDEX(1)))
-    return module
+def write(function: Function, builder: Any, arguments: Any) -> None:
+    """Emit a kernel where a builder stands: of a table, its rows, and the numbers of each dtype."""
+    table, rows, sets = arguments
+    numbers = [
+        Hyper(
+            *(
+                Real(builder, builder.extract_value(sets, (k, field)))
+                for field in range(len(Hyper._fields))
+            )
+        )
+        for k in range(len(sets.type.elements))
+    ]
+    function(Grid(builder), Word(builder, table), Word(builder, rows), numbers)

@@ -71,9 +71,9 @@ def _tensors(name: str, quick: bool) -> list[int]:
 
 def dtype_of(name: str) -> np.dtype[Any]:
     """Return a dtype; bfloat16 needs ml_dtypes."""
-    from fastrms.cuda.simulated import dtype_of as known
+    from fastrms.cuda.protocols import brain_dtype
 
-    return known(name)
+    return brain_dtype() if name == "bfloat16" else np.dtype(name)
 
 
 class Clock:
