@@ -110,6 +110,9 @@ def sparse_cases(case):
     sparse("_centered_rho09", "k3_tensorflow", centered=True, epsilon=EPS)
     both = {"momentum": MOMENTUM, "centered": True, "epsilon": EPS}
     sparse("_momentum_centered_rho09", "k3_tensorflow", **both)
+    every = dict(both, weight_decay=WEIGHT_DECAY, **EMA)
+    for dtype in ("float32", "float64", "float16"):
+        sparse(f"_all_{dtype}", "k3_tensorflow", dtype=dtype, **every)
     sparse("_accum", "k3_tensorflow", gradient_accumulation_steps=ACCUM)
     sparse("_loss_scale", "k3_tensorflow", loss_scale_factor=LOSS_SCALE)
     sparse("_eps0", "k3_tensorflow", epsilon=0.0)
