@@ -109,7 +109,7 @@ def condition(typingctx, gradient, partial, clip, hyper, choices):  # type: igno
 
 @intrinsic(prefer_literal=True)
 def advance(typingctx, weight, slots, hyper, choices):  # type: ignore[no-untyped-def]
-    """Emit an update: of variable, gradient, square and slots; to variable and slots."""
+    """Emit an update: of variable, gradient and slots; to variable and slots."""
 
     def evaluate(weight, slots, hyper, variant):  # type: ignore[no-untyped-def]
         variable, after = _rule.advance(*weight, Slots(*slots), Hyper(*hyper), variant)

@@ -1,6 +1,5 @@
 """The NumPy engine: carries out a step with the reference rule."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,8 @@ from numpy.typing import NDArray
 
 from fastrms import reference
 from fastrms.layout import Count
-from fastrms.rule import EACH, Slots, moves
+from fastrms.results import results_of
+from fastrms.rule import EACH
 from fastrms.sparse import Rows
 from fastrms.work import Item, Workshop
 
@@ -50,60 +50,6 @@ def pairs_of(shop: Workshop, items: list[Item]) -> dict[int, tuple[Any, Any]]:
     return pairs
 
 
-def results_of(shop: Workshop, item: Item, clip: tuple[Any, Any]) -> list[tuple[Array, Array]]:
-    """Return every array that an item changes, with its new value."""
-    arrays, variant = item.arrays, item.variant
-    if item.row_size:
-        return _row_results(shop, item, clip) if arrays["variable"].size else []
-    hyper = shop.numbers[arrays["variable"].dtype].hyper
-    partial, wide = arrays.get("gradient_accumulator"), hyper.one.dtype
-    variable: Any = arrays["variable"].astype(wide, copy=False)
-    results: list[tuple[Array, Any]] = []
-    if variant.update or variant.accumulate:
-        given = np.zeros_like(variable) if variant.absent else arrays["gradient"]
-        given = given.astype(wide, copy=False)
-        gradient = reference.condition(given, partial, clip, hyper, variant)
-    if partial is not None and (variant.accumulate or variant.accumulated):
-        results.append((partial, gradient if variant.accumulate else np.zeros_like(partial)))
-    if variant.update:
-        names = ("velocity", "momentum", "average_gradient")
-        slots = Slots(*(arrays.get(name, gradient) for name in names))
-        square = arrays.get("squares", gradient)
-        variable, slots = reference.advance(variable, gradient, square, slots, hyper, variant)
-        changed = zip(names, slots, strict=True)
-        results += [(arrays[name], value) for name, value in changed if name in arrays]
-    if variant.ema:
-        average = reference.average(arrays["average"], variable, hyper, variant)
-        results.append((arrays["average"], average))
-    overwritten = variant.ema and hyper.overwrite
-    if overwritten or moves(variant):
-        results.append((arrays["variable"], average if overwritten else variable))
-    return results
-
-
-def _row_results(shop: Workshop, item: Item, clip: tuple[Any, Any]) -> list[tuple[Array, Array]]:
-    """Return what an item whose gradient is rows of a table changes."""
-    rows: Any = item.arrays["gradient"]
-    size = item.row_size
-    arrays = {name: array for name, array in item.arrays.items() if name != "gradient"}
-    places = rows.indices.astype(np.intp)
-    parts = {name: array.reshape(-1, size)[places].reshape(-1) for name, array in arrays.items()}
-    given = {"gradient": rows.sums} | ({} if rows.squares is None else {"squares": rows.squares})
-    names = {id(part): name for name, part in parts.items()}
-    touched = results_of(shop, replace(item, arrays={**parts, **given}, row_size=0), clip)
-    untouched: dict[int, Array] = {}
-    if item.rest is not None:
-        whole = replace(item, arrays=arrays, variant=item.rest, row_size=0)
-        untouched = {id(target): value for target, value in results_of(shop, whole, clip)}
-    results = []
-    for part, value in touched:
-        target = arrays[names[id(part)]]
-        new = np.array(untouched.get(id(target), target))
-        new.reshape(-1, size)[places] = value.reshape(-1, size)
-        results.append((target, new))
-    return results
-
-
 class ReferencePlan:
     """One kind of step, carried out by NumPy; the compiled counterpart is `plan.Plan`."""
 
@@ -141,7 +87,8 @@ class ReferencePlan:
                 results = []
                 for item in items:
                     one = shop.numbers[item.arrays["variable"].dtype].hyper.one
-                    results += results_of(shop, item, pairs.get(item.index, (one, one)))
+                    found = results_of(shop, item, pairs.get(item.index, (one, one)))
+                    results += [(item.arrays[name], value) for name, value in found.items()]
                 for target, value in results:
                     target[...] = value
         for i, stand_in in shop.stand_ins.items():

@@ -37,8 +37,8 @@ from fastrms.work import UPDATE, Workshop
 __all__ = ["Hyper", "Slots", "Variant", "hyper", "update", "variant"]
 
 # The kernels' own `update` has no wrapper for callers outside compiled code.
-_python: Any = getattr(kernels.update, "py_func", reference.update)
-update = reference.update if config.DISABLE_JIT else njit(**compiling.OPTIONS)(_python)
+_python: Any = getattr(kernels.update, "py_func", reference.advance)
+update = reference.advance if config.DISABLE_JIT else njit(**compiling.OPTIONS)(_python)
 
 
 def hyper(

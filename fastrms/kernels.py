@@ -39,7 +39,7 @@ _INLINE: dict[str, Any] = {**compiling.INNER, "forceinline": True}
 
 # For callers in compiled code of their own, and for what branches on a number.
 _typed = make_rule(math.sqrt, fit, smaller, njit(**_INLINE))
-update, clip_pair = _typed.update, _typed.clip
+update, clip_pair = _typed.advance, _typed.clip
 
 _LENGTH, _VARIABLE, _GRADIENT = int(Column.LENGTH), int(Column.VARIABLE), int(Column.GRADIENT)
 _VELOCITY, _MOMENTUM = int(Column.VELOCITY), int(Column.MOMENTUM)
@@ -55,7 +55,7 @@ def make_loop(variant: Variant, stamp: str) -> Function:
     centered, has_momentum, ema = variant.centered, variant.momentum, variant.ema
     clips, conditions = variant.factor or variant.divisor, any(tuple(variant)[CONDITIONING])
     loads = (updates or accumulate) and not variant.absent
-    squares_given, stores, partly = variant.squares_given, moves(variant), accumulate or accumulated
+    stores, partly = moves(variant), accumulate or accumulated
     # With three arrays hints gain 3 %, with more they cost as much; in-cache work sees neither.
     hints = updates and loads and not (partly or centered or has_momentum or ema)
     block, choices = BLOCK if hints else _UNDIVIDED, code(variant)
@@ -84,9 +84,8 @@ def make_loop(variant: Variant, stamp: str) -> Function:
                 if updates:
                     momentum = widen(momenta[i]) if has_momentum else gradient
                     center = widen(average_gradients[i]) if centered else gradient
-                    square = widen(accumulators[i]) if squares_given else gradient
                     slots = (widen(velocities[i]), momentum, center)
-                    weight = (variable, gradient, square)
+                    weight = (variable, gradient)
                     variable, velocity, momentum, center = advance(weight, slots, hyper, choices)
                     velocities[i] = narrow(velocities[i], velocity)
                     if has_momentum:

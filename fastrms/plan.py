@@ -11,6 +11,7 @@ from fastrms.inspection import Desk, Place, place_of
 from fastrms.layout import HARDWARE_FLUSH, Count, table_of, words_of
 from fastrms.program import ALONE, FLUSH, STATE_WORDS, Column, Order
 from fastrms.reference import CHUNK
+from fastrms.results import laid_out
 from fastrms.rule import EACH
 from fastrms.sparse import Rows
 from fastrms.tables import Slate
@@ -52,6 +53,7 @@ class Plan:
         self._loose: dict[int, Any] = {}
         self._stop = counter.ctypes.data + 8 * int(Count.STOP)
         self._slates: dict[int, Words] = {}
+        self._tables: list[tuple[Item, Words]] = []
         self._norms: dict[int, Array] = {}
         self._pairs: dict[int, int] = {}
         self._add_norms()
@@ -98,7 +100,9 @@ class Plan:
         slate[Slate.ROW], slate[Slate.SIZE] = item.row_size, item.arrays["variable"].itemsize
         slate[Slate.TOUCHED] = kernels.loop_address(item.variant, name)
         slate[Slate.REST] = 0 if rest is None else kernels.loop_address(rest, name)
+        slate[Slate.AXES], slate[Slate.COPY] = 1, kernels.scatter_address(name)
         self._slates[item.index] = slate
+        self._tables.append((item, slate))
         for place in self._place(item, tables.address(), _SLOTS):
             self._rows[place][Column.TABLE] = slate.ctypes.data
 
@@ -269,10 +273,8 @@ class Plan:
 
     def _put_rows(self, index: int, rows: Rows) -> None:
         """Set the rows of a table that have gradients."""
-        slate, squares = self._slates[index], rows.squares
-        slate[Slate.COUNT], slate[Slate.INDICES] = rows.indices.size, rows.indices.ctypes.data
-        slate[Slate.SUMS] = rows.sums.ctypes.data
-        slate[Slate.SQUARES] = 0 if squares is None else squares.ctypes.data
+        indices, sums = rows.indices, rows.sums.ctypes.data
+        self._slates[index][: Slate.AXES] = indices.size, indices.ctypes.data, sums, 0
         if index in self._norms:
             self._norms[index][0] = rows.total
         self._loose[index] = rows
@@ -286,6 +288,8 @@ class Plan:
         for i, stand_in in self.shop.stand_ins.items():
             variable = self.shop.variables.arrays[i]
             np.copyto(stand_in.reshape(variable.shape), variable)
+        if self._tables:
+            self._apart = [laid_out(self.shop, *table, self._loose) for table in self._tables]
         if self._job is not None and pool.count > 1:
             pool.offer(self._job)
             self._drive(self._shared)

@@ -31,7 +31,7 @@ def smaller(value: Any, bound: Any) -> Any:
     return np.where(bound < value, bound, value)[()]
 
 
-condition, advance, update, average, clip_pair = make_rule(
+condition, shares, settle, step, move, advance, average, clip_pair = make_rule(
     np.sqrt, fit, smaller, lambda function: function
 )
 

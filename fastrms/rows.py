@@ -17,7 +17,7 @@ from fastrms.cuda import slices
 from fastrms.cuda.slices import Scattered
 from fastrms.errors import GradientError
 from fastrms.rule import EACH, GLOBAL, Variant
-from fastrms.sparse import IndexedSlices, Rows
+from fastrms.sparse import IndexedSlices, Repeated, Rows
 from fastrms.work import Item, Workshop
 
 Array = NDArray[Any]
@@ -60,8 +60,8 @@ def sums_first(shop: Workshop) -> bool:
     return sparse.duplicates == "squared apart" and shop.norm_kind == GLOBAL
 
 
-def squares_apart(shop: Workshop) -> bool:
-    """Tell whether rows given twice are squared before they are summed."""
+def taken_apart(shop: Workshop) -> bool:
+    """Tell whether each value of a row given twice is squared, and makes its step, by itself."""
     sparse = shop.row.sparse
     return sparse is not None and sparse.duplicates == "squared apart" and not sums_first(shop)
 
@@ -86,7 +86,6 @@ def as_table(shop: Workshop, item: Item) -> Item:
         rest = touched._replace(absent=True, still=True, factor=False)
     if sparse.untouched_slots != "decay" and shop.has_momentum:
         rest = None
-    touched = touched._replace(squares_given=squares_apart(shop))
     variable = shop.variables.arrays[item.index]
     size = variable.size // max(len(variable), 1)
     return replace(item, variant=touched, row_size=max(size, 1), rest=rest)
@@ -148,26 +147,33 @@ def checked(shop: Workshop, index: int, given: IndexedSlices) -> tuple[Array, Ar
     return fitting, indices.astype(np.uint64)
 
 
-def _summed(values: Array, indices: Array, squared: bool) -> tuple[Array, Array, Array | None]:
-    """Return the distinct rows in order, the sums of their values and perhaps of their squares."""
+def _sorted(values: Array, indices: Array) -> tuple[Array, Array, Repeated | None]:
+    """Return the distinct rows in order, the first value of each, and those given several times."""
     count, place = indices.size, np.uint64(indices.size.bit_length())
     # Row and place in one number: a plain sort, twice as fast as a stable argsort.
     keys = np.sort(indices << place | np.arange(count, dtype=np.uint64))
     ordered, order = keys >> place, (keys & ~(~np.uint64(0) << place)).astype(np.intp)
-    fresh = np.append(True, ordered[1:] != ordered[:-1])[:count]
-    first = np.flatnonzero(fresh)
-    # One piece of memory, which the allocator keeps from step to step; two pieces it gives back.
-    parts = np.empty((1 + squared, *values.shape), values.dtype)
-    chosen = np.concatenate([order[first], order[~fresh]])
-    np.take(values, chosen, axis=0, out=parts[0], mode="clip")
-    if squared:
-        np.multiply(parts[0], parts[0], out=parts[1])
-    counts = np.diff(np.append(first, count))
-    for k in range(1, int(counts.max(initial=1))):
-        again = np.flatnonzero(counts > k)
-        parts[:, again] += parts[:, first.size + first[again] - again + k - 1]
-    kept = parts[:, : first.size]
-    return ordered[first], kept[0], kept[1].reshape(-1) if squared else None
+    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[:count])
+    counts, distinct = np.diff(np.append(first, count)), (ordered[first], values[order[first]])
+    often = np.flatnonzero(counts > 1)
+    if not often.size:
+        return *distinct, None
+    often = often[np.argsort(-counts[often], kind="stable")]
+    counts = counts[often]
+    owners = np.repeat(np.arange(often.size), counts)
+    turns = np.arange(owners.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen = np.argsort(turns, kind="stable")
+    owners, turns = owners[chosen], turns[chosen]
+    given, ends = values[order[first[often][owners] + turns]], np.flatnonzero(np.diff(turns)) + 1
+    return *distinct, Repeated(often, given, owners, ends)
+
+
+def _summed(values: Array, indices: Array) -> tuple[Array, Array]:
+    """Return the distinct rows in order and the sums of their values."""
+    found, sums, repeated = _sorted(values, indices)
+    if repeated is not None:
+        sums[repeated.places] = repeated.added(repeated.values)
+    return found, sums
 
 
 def dense(shop: Workshop, index: int, given: IndexedSlices) -> Array:
@@ -176,7 +182,7 @@ def dense(shop: Workshop, index: int, given: IndexedSlices) -> Array:
     variable = shop.variables.arrays[index]
     whole = np.zeros((len(variable), values.shape[1]), variable.dtype)
     with np.errstate(all="ignore"):
-        found, sums, _ = _summed(values, indices, False)
+        found, sums = _summed(values, indices)
         whole[found.astype(np.intp)] = sums
     return whole.reshape(variable.shape)
 
@@ -191,12 +197,14 @@ def prepared(shop: Workshop, index: int, given: IndexedSlices) -> Rows:
         if not of_sums and shop.norm_kind is not None:
             total = _total(values)
         values = _clipped(shop, index, values, total)
-        found, sums, squares = _summed(values, indices, squares_apart(shop))
+        if taken_apart(shop):
+            return Rows(*_sorted(values, indices), total, finite)
+        found, sums = _summed(values, indices)
         require_once(shop, index, found.size < indices.size)
         if of_sums and shop.norm_kind is not None:
             seen = shop.before_norm(index)._replace(scaled=False, rescaled=False)
             total = _total(_conditioned(shop, index, sums, seen))
-    return Rows(found, sums.reshape(-1), squares, total, finite)
+    return Rows(found, sums, None, total, finite)
 
 
 def _total(values: Array) -> float:

@@ -40,7 +40,6 @@ class Variant(NamedTuple):
     value_last: bool = False
     absent: bool = False
     still: bool = False
-    squares_given: bool = False
     flush: bool = False
     half: bool = False
     brain: bool = False
@@ -114,17 +113,56 @@ def make_condition(fit: Function, smaller: Function) -> Function:
     return condition
 
 
+def make_shares(fit: Function) -> Function:
+    """Write what a gradient adds to each running mean: a weighted share, or the sample as it is."""
+
+    def shares(gradient, hyper, variant):  # type: ignore[no-untyped-def]
+        square = fit(gradient * gradient, variant)
+        sample = square if variant.squared_average else gradient
+        if variant.square_last:
+            square = fit(fit(hyper.one_minus_rho * gradient, variant) * gradient, variant)
+        elif not variant.incremental_velocity:
+            square = fit(hyper.one_minus_rho * square, variant)
+        if variant.centered and not variant.incremental_average:
+            sample = fit(hyper.one_minus_rho * sample, variant)
+        return square, sample
+
+    return shares
+
+
 def make_mean(fit: Function) -> Function:
     """Write a running mean, as a weighted sum or (fused operations, lerp) as an increment."""
 
-    def mean(old, sample, incremental, hyper, variant):  # type: ignore[no-untyped-def]
+    def mean(old, share, incremental, hyper, variant):  # type: ignore[no-untyped-def]
+        old = fit(old, variant)
         if incremental:
-            change = fit(sample - old, variant)
+            change = fit(share - old, variant)
             return fit(old + fit(change * hyper.one_minus_rho, variant), variant)
-        share = fit(hyper.one_minus_rho * sample, variant)
         return fit(fit(hyper.rho * old, variant) + share, variant)
 
     return mean
+
+
+def make_settle(fit: Function, mean: Function) -> Function:
+    """Write what precedes the steps: weight decay, running means, what the root is taken of."""
+
+    def settle(variable, shares, slots, hyper, variant):  # type: ignore[no-untyped-def]
+        average_gradient = slots.average_gradient
+        if variant.decoupled_decay:
+            share = fit(fit(variable * hyper.weight_decay, variant) * hyper.learning_rate, variant)
+            variable = fit(variable - share, variant)
+        incremental = variant.incremental_velocity and not variant.square_last
+        spread = velocity = mean(slots.velocity, shares[0], incremental, hyper, variant)
+        if variant.centered:
+            average_gradient = mean(
+                average_gradient, shares[1], variant.incremental_average, hyper, variant
+            )
+            spread = fit(velocity - fit(average_gradient * average_gradient, variant), variant)
+            if variant.squared_average:
+                velocity = spread
+        return variable, Slots(velocity, slots.momentum, average_gradient), spread
+
+    return settle
 
 
 def make_step(sqrt: Function, fit: Function, smaller: Function) -> Function:
@@ -152,52 +190,35 @@ def make_step(sqrt: Function, fit: Function, smaller: Function) -> Function:
     return step
 
 
-def make_advance(fit: Function, mean: Function, step: Function) -> Function:
-    """Write one RMSprop update of one weight, the square of its gradient perhaps summed apart."""
+def make_move(fit: Function) -> Function:
+    """Write how a step, or the sum of several, moves a variable and its momentum."""
 
-    def advance(variable, gradient, square, slots, hyper, variant):  # type: ignore[no-untyped-def]
-        variable, gradient = fit(variable, variant), fit(gradient, variant)
-        velocity, momentum = fit(slots.velocity, variant), fit(slots.momentum, variant)
-        average_gradient = fit(slots.average_gradient, variant)
-        if variant.coupled_decay:
-            gradient = fit(gradient + fit(hyper.weight_decay * variable, variant), variant)
-        if variant.decoupled_decay:
-            share = fit(fit(variable * hyper.weight_decay, variant) * hyper.learning_rate, variant)
-            variable = fit(variable - share, variant)
-        if not variant.squares_given:
-            square = fit(gradient * gradient, variant)
-        if variant.square_last:
-            share = fit(fit(hyper.one_minus_rho * gradient, variant) * gradient, variant)
-            velocity = fit(fit(hyper.rho * velocity, variant) + share, variant)
-        else:
-            velocity = mean(velocity, square, variant.incremental_velocity, hyper, variant)
-        spread = velocity
-        if variant.centered:
-            sample = square if variant.squared_average else gradient
-            average_gradient = mean(
-                average_gradient, sample, variant.incremental_average, hyper, variant
-            )
-            spread = fit(velocity - fit(average_gradient * average_gradient, variant), variant)
-            if variant.squared_average:
-                velocity = spread
-        change = gradient if variant.still else step(gradient, spread, hyper, variant)
+    def move(variable, change, momentum, hyper, variant):  # type: ignore[no-untyped-def]
         if variant.momentum:
-            momentum = fit(fit(hyper.momentum * momentum, variant) + change, variant)
-            change = momentum
+            kept = fit(hyper.momentum * fit(momentum, variant), variant)
+            change = momentum = fit(kept + change, variant)
         if variant.rate_last:
             change = fit(hyper.learning_rate * change, variant)
-        return fit(variable - change, variant), Slots(velocity, momentum, average_gradient)
+        return fit(variable - change, variant), momentum
+
+    return move
+
+
+def make_advance(fit: Function, *parts: Function) -> Function:
+    """Write one RMSprop update of one weight."""
+    shares, settle, step, move = parts
+
+    def advance(variable, gradient, slots, hyper, variant):  # type: ignore[no-untyped-def]
+        variable, gradient = fit(variable, variant), fit(gradient, variant)
+        if variant.coupled_decay:
+            gradient = fit(gradient + fit(hyper.weight_decay * variable, variant), variant)
+        added = shares(gradient, hyper, variant)
+        variable, slots, spread = settle(variable, added, slots, hyper, variant)
+        change = gradient if variant.still else step(gradient, spread, hyper, variant)
+        variable, momentum = move(variable, change, slots.momentum, hyper, variant)
+        return variable, Slots(slots.velocity, momentum, slots.average_gradient)
 
     return advance
-
-
-def make_update(advance: Function) -> Function:
-    """Write one RMSprop update of one weight."""
-
-    def update(variable, gradient, slots, hyper, variant):  # type: ignore[no-untyped-def]
-        return advance(variable, gradient, gradient, slots, hyper, variant)
-
-    return update
 
 
 def make_clip(fit: Function, smaller: Function) -> Function:
@@ -230,24 +251,22 @@ def make_average(fit: Function) -> Function:
 
 
 class Rule(NamedTuple):
-    """The arithmetic of a step over the operations of one target."""
+    """The arithmetic of a step over the operations of one target; `advance` is its four parts."""
 
     condition: Function
+    shares: Function
+    settle: Function
+    step: Function
+    move: Function
     advance: Function
-    update: Function
     average: Function
     clip: Function
 
 
 def make_rule(sqrt: Function, fit: Function, smaller: Function, compiled: Function) -> Rule:
     """Build the rule over a target's square root, rounding, minimum and compiler, if it has one."""
-    mean = compiled(make_mean(fit))
-    step = compiled(make_step(sqrt, fit, smaller))
-    advance = compiled(make_advance(fit, mean, step))
-    return Rule(
-        compiled(make_condition(fit, smaller)),
-        advance,
-        compiled(make_update(advance)),
-        compiled(make_average(fit)),
-        compiled(make_clip(fit, smaller)),
-    )
+    settle = make_settle(fit, compiled(make_mean(fit)))
+    own = make_shares(fit), settle, make_step(sqrt, fit, smaller), make_move(fit)
+    parts = [compiled(part) for part in own]
+    others = make_advance(fit, *parts), make_average(fit), make_clip(fit, smaller)
+    return Rule(compiled(make_condition(fit, smaller)), *parts, *map(compiled, others))

@@ -1,7 +1,6 @@
 """Gradients that are rows of a table, as of an embedding."""
 
-from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,13 +55,36 @@ class IndexedSlices:
         return f"IndexedSlices({shown[0]}, indices: {shown[1]}, dense_shape={self.dense_shape})"
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """The rows of one gradient as a step reads them: each once, in order."""
+class Repeated(NamedTuple):
+    """The rows given several times among the rows of a gradient, those given most often first.
+
+    `values` has the first value of each row, then the second of each that has two, and so on; a
+    turn ends where `ends` says. `owners` names the row of each value.
+    """
+
+    places: NDArray[np.intp]
+    values: Array
+    owners: NDArray[np.intp]
+    ends: NDArray[np.intp]
+
+    def added(self, values: Array) -> Array:
+        """Add up the values of each row in the order given."""
+        first, *later = np.split(values, self.ends)
+        sums = first.copy()
+        for turn in later:
+            sums[: len(turn)] += turn
+        return sums
+
+
+class Rows(NamedTuple):
+    """The rows of one gradient as a step reads them: each once, in order.
+
+    Where the values of a row are not summed, `sums` has its first, and `repeated` has them all.
+    """
 
     indices: NDArray[np.uint64]
     sums: Array
-    squares: Array | None
+    repeated: Repeated | None
     total: float
     finite: bool
 

@@ -12,9 +12,10 @@ from fastrms import reference
 from fastrms.arguments import Settings
 from fastrms.cuda.memory import DeviceArray, placed
 from fastrms.cuda.slices import Scattered
-from fastrms.engines import ReferencePlan, pairs_of, results_of
+from fastrms.engines import ReferencePlan, pairs_of
 from fastrms.errors import ArgumentError, DialectError, GradientError
 from fastrms.layout import Count
+from fastrms.results import results_of
 from fastrms.rule import CONDITIONING, Slots, Variant
 from fastrms.stepper import Stepper
 from fastrms.tracked import FREE, require_settable
@@ -138,7 +139,7 @@ class Subclassing:
         )
         slots = Slots(*(kept.get(name, value) for name in SLOTS))
         with reference.flushing(shop.row.flushes_subnormals), np.errstate(all="ignore"):
-            fresh, slots = reference.update(array, value, slots, hyper, variant)
+            fresh, slots = reference.advance(array, value, slots, hyper, variant)
         for name, new in zip(SLOTS, slots, strict=True):
             if name in kept:
                 kept[name][...] = new
@@ -238,8 +239,7 @@ class UserPlan(ReferencePlan):
         hyper = self.shop.numbers[array.dtype].hyper._replace(epsilon=array.dtype.type(1))
         kept = {name: getattr(item.variant, name) for name in ("flush", "half")}
         still, zeros = Variant(decoupled_decay=True, **kept), np.zeros_like(array)
-        slots = Slots(zeros, zeros, zeros)
-        return reference.update(array, zeros, slots, hyper, still)[0]
+        return reference.advance(array, zeros, Slots(zeros, zeros, zeros), hyper, still)[0]
 
     def _finish(self, item: Item) -> None:
         """Do what a step does besides updating: accumulate, clear, average."""
@@ -249,7 +249,7 @@ class UserPlan(ReferencePlan):
             np.copyto(stand_in.reshape(array.shape), array)
         rest = Item(item.index, item.variant._replace(update=False), item.arrays)
         hyper = shop.numbers[array.dtype].hyper
-        for target, value in results_of(shop, rest, (hyper.one, hyper.one)):
-            target[...] = value
+        for name, value in results_of(shop, rest, (hyper.one, hyper.one)).items():
+            rest.arrays[name][...] = value
         if stand_in is not None:
             np.copyto(array, stand_in.reshape(array.shape))

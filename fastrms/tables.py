@@ -21,18 +21,21 @@ class Slate(IntEnum):
     COUNT = 0
     INDICES = 1
     SUMS = 2
-    SQUARES = 3
-    ROW = 4
-    SIZE = 5
-    TOUCHED = 6
-    REST = 7
+    SOURCES = 3
+    # What a copy reads (`kernels.make_scatter`): one axis, its length, its stride.
+    AXES = 4
+    ROW = 5
+    SIZE = 6
+    TOUCHED = 7
+    REST = 8
+    COPY = 9
 
 
-_COUNT, _INDICES, _SUMS, _SQUARES = (int(word) for word in tuple(Slate)[:4])
-_ROW, _SIZE, _TOUCHED, _REST = (int(word) for word in tuple(Slate)[4:])
+_COUNT, _INDICES, _SUMS, _SOURCES, _AXES = (int(word) for word in tuple(Slate)[:5])
+_ROW, _SIZE, _TOUCHED, _REST, _COPY = (int(word) for word in tuple(Slate)[5:])
 _WIDTH, _NUMBERS, _LENGTH = len(Column), int(Column.NUMBERS), int(Column.LENGTH)
 _VARIABLE, _GRADIENT, _AVERAGE = int(Column.VARIABLE), int(Column.GRADIENT), int(Column.AVERAGE)
-_ACCUMULATOR, _TABLE, _FIRST = int(Column.ACCUMULATOR), int(Column.TABLE), int(Column.FIRST)
+_VELOCITY, _TABLE, _FIRST = int(Column.VELOCITY), int(Column.TABLE), int(Column.FIRST)
 
 
 def make_table(stamp: str) -> Function:
@@ -69,11 +72,18 @@ def make_table(stamp: str) -> Function:
                     invoke(address_of(part), row[_NUMBERS], slate[_REST])
             if start < n:
                 part[_LENGTH] = width
+                source = words(slate[_SOURCES])[low] if slate[_SOURCES] != 0 else np.uint64(0)
                 for k in range(_VARIABLE, _AVERAGE + 1):
                     part[k] = row[k] + start * size
+                    # What NumPy has made of a row given several times is only copied.
+                    if source != 0 and k != _GRADIENT and row[k] != 0:
+                        part[_VARIABLE], part[_GRADIENT] = row[k] + start * size, source
+                        part[_VELOCITY] = row[_TABLE] + np.uint64(8 * _AXES)
+                        invoke(address_of(part), row[_NUMBERS], slate[_COPY])
+                        source += width * size
                 part[_GRADIENT] = slate[_SUMS] + low * width * size
-                part[_ACCUMULATOR] = slate[_SQUARES] + low * width * size
-                invoke(address_of(part), row[_NUMBERS], slate[_TOUCHED])
+                if source == 0:
+                    invoke(address_of(part), row[_NUMBERS], slate[_TOUCHED])
                 low += np.uint64(1)
             place = start + width
 

@@ -99,9 +99,8 @@ def lines() -> Iterator[str]:
     yield "Printed by `python scripts/exactness.py`. Each cell: bit-equal runs of all runs, every"
     yield "stored array of every step counted; then the worst difference, scaled by the largest"
     yield "value of the array, and in units in the last place of a single element (large near 0)."
-    yield "Gradients of rows have a column of their own: where a row is given twice, Keras 3"
-    yield "on TensorFlow adds up its shares of the means and subtracts its steps one by one; here"
-    yield "their sum goes through the rule once, which is the same but for the last bits."
+    yield "Gradients of rows have a column of their own: rows given twice are among them, and the"
+    yield "order in which each system adds up their parts is followed (docs/sparse.md)."
     yield ""
     yield f"| system | dialect | {' | '.join(GROUPS)} | why not all |"
     yield "|" + "---|" * (len(GROUPS) + 3)
@@ -125,12 +124,17 @@ def bars() -> Iterator[str]:
     yield "Share of bit-equal eager float32 runs without norm clipping:"
     yield ""
     for system, bar in BARS.items():
-        equal, count, *_ = measure(system, "float32 eager") or (0, 1)
-        rows = [c for c in runs(system) if GROUPS["float32 rows"](c) and not clips_norms(c)]
-        every = equal + sum(is_equal(case) for case in rows)
-        share, whole = 100 * equal / count, 100 * every / (count + len(rows))
+        share, whole = shares(system)
         yield f"- {system}: {share:.1f} % (bar: {bar:.0f} %); with gradients of rows {whole:.1f} %"
     yield ""
+
+
+def shares(system: str) -> tuple[float, float]:
+    """Return the share of bit-equal runs without norm clipping, and that with rows counted in."""
+    equal, count, *_ = measure(system, "float32 eager") or (0, 1)
+    rows = [c for c in runs(system) if GROUPS["float32 rows"](c) and not clips_norms(c)]
+    every = equal + sum(is_equal(case) for case in rows)
+    return 100 * equal / count, 100 * every / (count + len(rows))
 
 
 def exceptions() -> Iterator[str]:

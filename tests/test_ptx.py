@@ -211,18 +211,21 @@ def test_norms_are_strict_and_need_no_atomics(kind: str, dtype: str, tmp_path: P
 def rows_of_keras_3(dtype: str, wide: str) -> dict[str, tuple[str, Any]]:
     """Return the parts that a step of Keras 3 with gradients of rows needs besides the usual."""
     from fastrms.cuda.parts import Part
-    from fastrms.cuda.tables import Move, Sums, Total
+    from fastrms.cuda.tables import Move, Sums, Total, Turns
 
     plain = Variant(update=False, half=wide == "float16", brain=wide == "bfloat16")
     touched = variant("keras-3", {"momentum": 0.9, "clipnorm": 1.0}, wide)
     rest = touched._replace(factor=False, divisor=False, absent=True)
+    full = touched._replace(factor=False, divisor=False, centered=True, ema=True)
     again = plain._replace(value_last=True, factor=True, divisor=True)
     return {
         "sums": ("table", Sums(plain._replace(scaled=True), again, True, dtype, wide)),
         "out": ("table", Move(False, dtype, wide)),
         "back": ("table", Move(True, dtype, wide)),
         "totals": ("totals", Total(dtype)),
-        "touched": ("update", Part(touched._replace(squares_given=True), wide, wide)),
+        "in order": ("table", Sums(plain, again, True, dtype, wide)),
+        "turns": ("table", Turns(touched._replace(factor=False, divisor=False), wide)),
+        "turns and all": ("table", Turns(full, wide)),
         "rest": ("update", Part(rest, dtype, wide)),
         "at rest": ("update", Part(rest._replace(still=True, momentum=False), dtype, wide)),
     }
@@ -230,7 +233,10 @@ def rows_of_keras_3(dtype: str, wide: str) -> dict[str, tuple[str, Any]]:
 
 ROWS = [
     (name, dtype, dtype)
-    for name in ("sums", "out", "back", "totals", "touched", "rest", "at rest")
+    for name in (
+        *("sums", "in order", "out", "back", "totals", "turns", "turns and all"),
+        *("rest", "at rest"),
+    )
     for dtype in WIDTHS
 ]
 # With float32 slots; the others compute with none of 16 bits then.

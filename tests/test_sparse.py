@@ -147,6 +147,51 @@ def test_rows_given_twice_are_squared_apart_or_together(dialect: str, square: li
     assert not slot(optimizer, "velocity")[[0, 2, 3, 5]].any()
 
 
+OWN_STEPS: dict[str, tuple[dict[str, Any], bool]] = {
+    "plain, compiled": ({}, True),
+    "plain": ({}, False),
+    "momentum": ({"momentum": 0.75}, False),
+    "centered": ({"centered": True, "epsilon": 32.0}, False),
+    "both": ({"momentum": 0.75, "centered": True, "epsilon": 32.0}, False),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("mode", OWN_STEPS)
+def test_each_value_of_a_row_makes_its_own_step(mode: str, dtype: str) -> None:
+    """As Keras 3 reads on TensorFlow: shares are summed, steps are subtracted one by one."""
+    options, compiled = OWN_STEPS[mode]
+    given = {"momentum": 0.0, "centered": False, "epsilon": 1e-4, **options}
+    optimizer = battery.optimizer("keras-3", options)
+    ours = battery.numbers((40, 5), dtype)
+    optimizer.build([ours])
+    optimizer._core.stepper._compiled = compiled
+    theirs, number = ours.copy(), ours.dtype.type
+    velocity, momentum, average = (np.zeros_like(ours) for _ in range(3))
+    rho, share, rate = number(0.9), number(1 - 0.9), number(0.0625)
+    for step in range(2):
+        rows = slices(ours.shape, 300, dtype, step)
+        optimizer.apply([rows])
+        squares, samples, steps = (np.zeros_like(ours) for _ in range(3))
+        for row, value in zip(rows.indices, rows.values, strict=True):
+            squares[row] += share * (value * value)
+            samples[row] += share * value
+        velocity, average = rho * velocity + squares, rho * average + samples
+        spread = velocity - average * average if given["centered"] else velocity
+        root = np.sqrt(spread + number(given["epsilon"]))
+        for row, value in zip(rows.indices, rows.values, strict=True):
+            change = rate * value / root[row]
+            if given["momentum"]:
+                steps[row] += change
+            else:
+                theirs[row] -= change
+        if given["momentum"]:
+            momentum = number(given["momentum"]) * momentum + steps
+            theirs -= momentum
+    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(slot(optimizer, "velocity"), velocity)
+
+
 @pytest.mark.parametrize(
     ("dialect", "options", "decays", "moves"),
     [
@@ -333,6 +378,9 @@ def test_only_the_sum_of_each_row_matters(rows: list[int], order: list[int], dia
     # Small integers: their sums are exact in any order.
     values = np.random.default_rng(3).integers(-4, 5, (12, 3)).astype(F4)[: len(rows)]
     order = [k for k in order if k < len(rows)]
+    if dialect == "keras-3":  # each value makes a step of its own: their order in a row stays
+        places = {row: iter(np.flatnonzero(np.equal(rows, row)).tolist()) for row in rows}
+        order = [next(places[rows[k]]) for k in order]
     found = []
     for chosen in (range(len(rows)), order):
         optimizer, variable = table(dialect=dialect)

@@ -70,5 +70,5 @@ def stepped(
         learning_rate=rate, rho=rho, one_minus_rho=1.0 - rho, epsilon=epsilon
     )
     slots = Slots(velocity, gradient, gradient)
-    fresh, kept = RULE.update(variable, cast(gradient, dtype), slots, hyper, variant)
+    fresh, kept = RULE.advance(variable, cast(gradient, dtype), slots, hyper, variant)
     return fresh, kept.velocity

@@ -13,7 +13,7 @@ from fastrms.cuda.target import LANES, THREADS, gpu
 from fastrms.program import Column
 from fastrms.rule import CONDITIONING, Function, Hyper, Slots, Variant, moves
 
-_MEMBERS = [Column(k) for k in range(Column.VARIABLE, Column.ACCUMULATOR + 1)]
+MEMBERS = [Column(k) for k in range(Column.VARIABLE, Column.ACCUMULATOR + 1)]
 
 
 class Part(NamedTuple):
@@ -49,8 +49,7 @@ def _make_element(part: Part) -> Function:
                 momenta[k] if variant.momentum else gradient,
                 average_gradients[k] if variant.centered else gradient,
             )
-            square = sums[k] if variant.squares_given else gradient
-            variable, slots = rule.advance(variable, gradient, square, slots, hyper, variant)
+            variable, slots = rule.advance(variable, gradient, slots, hyper, variant)
             velocities[k] = slots.velocity
             if variant.momentum:
                 momenta[k] = slots.momentum
@@ -67,9 +66,9 @@ def _make_element(part: Part) -> Function:
     return element
 
 
-def _make_span(part: Part, width: int) -> Function:
+def make_span(part: Part, width: int, element: Function) -> Function:
     """Write the update of `width` neighbours; members that the variant lacks are not touched."""
-    variant, element = part.variant, _make_element(part)
+    variant = part.variant
     updates, partials = variant.update, variant.accumulate or variant.accumulated
     plain, slots = gpu.memory(part.dtype, width), gpu.memory(part.slots, width)
     # In the order of the members: how each is stored, whether it is read, whether it is written.
@@ -80,7 +79,7 @@ def _make_span(part: Part, width: int) -> Function:
         (slots, variant.momentum, variant.momentum),
         (slots, variant.centered, variant.centered),
         (slots, variant.ema, variant.ema),
-        (slots, partials or variant.squares_given, partials),
+        (slots, partials, partials),
     )
 
     def span(members: Any, first: Any, hyper: Hyper, clip: Any) -> None:
@@ -100,11 +99,11 @@ def _make_span(part: Part, width: int) -> Function:
 def make_rows(part: Part) -> Function:
     """Write the update of one row by a block: 16 bytes at a time, the rest one by one."""
     width, variant = BYTES // SIZES[part.dtype], part.variant
-    wide, single = _make_span(part, width), _make_span(part, 1)
+    wide, single = (make_span(part, count, _make_element(part)) for count in (width, 1))
     clips, fetch = variant.factor or variant.divisor, gpu.memory(computed(part), 1).fetch
 
     def rows(grid: Any, row: Any, first: Any, hyper: Hyper) -> None:
-        members = [gpu.word(row, member) for member in _MEMBERS]
+        members = [gpu.word(row, member) for member in MEMBERS]
         length, pair = gpu.word(row, Column.LENGTH), gpu.word(row, Column.CLIP)
         clip = (fetch(pair, 0)[0], fetch(pair, 1)[0]) if clips else (hyper.one, hyper.one)
         aligned = functools.reduce(operator.or_, members) % BYTES == 0

@@ -245,7 +245,7 @@ def _ordered(launches: list[Launch | None], norms: int, of_sums: bool | None) ->
         found[norms:norms] = [] if of_sums else ["gather"]
         if norms:
             found[1:1] = ["squares", "totals"]
-        found = ["gather"] * of_sums + found + ["touched", "scatter"]
+        found = ["gather"] * of_sums + found + ["touched", "turns", "scatter"]
     return [one for one in [*found, *launches[norms + 1 :]] if one is not None]
 
 

@@ -16,21 +16,21 @@ from fastrms.cuda.memory import DeviceArray, Place, zeros
 from fastrms.cuda.parts import Part
 from fastrms.cuda.passes import Launch, Pass, chunks
 from fastrms.cuda.slices import Scattered
-from fastrms.cuda.tables import Move, Slate, Sums, Total
+from fastrms.cuda.tables import Move, Slate, Sums, Total, Turns
 from fastrms.program import Column
 from fastrms.reference import CHUNK
 from fastrms.rule import Variant
 from fastrms.work import Item, Workshop
 
 Words = NDArray[np.uint64]
-_SQUARES = "squares"
 # What is launched, and the kind of kernel that does it.
 _KINDS = {
     "guard": "guard",
     "gather": "table",
-    _SQUARES: "squares",
+    "squares": "squares",
     "totals": "totals",
     "touched": "update",
+    "turns": "table",
     "scatter": "table",
 }
 _MOVED = {
@@ -161,31 +161,34 @@ class Tables:
         dtype, item = variable.dtype, self.items.get(index)
         wide = shop.state.computed(dtype)
         size = given.indices.size * int(own[Slate.WIDTH])
-        own[Slate.SUMS] = sums = self._space("sums", index, size, wide)
+        in_turn = item is not None and rows.taken_apart(shop)
+        summed = given.values.size if in_turn else size
+        own[Slate.SUMS] = sums = self._space("sums", index, summed, wide)
         pair, plain = self.pairs.get(index, 0), shop.target(index)
         part = Sums(plain, plain, False, dtype.name, wide.name)
         if item is not None:
-            again = rows.before_sums(shop, index) or plain
-            squares, before = item.variant.squares_given, rows.before_norm(shop, index)
-            part = Sums(before, again, squares, dtype.name, wide.name)
-            if squares:
-                own[Slate.SQUARES] = self._space(_SQUARES, index, size, wide)
-        for first in range(0, size, CHUNK):
-            row = _row(size, first, FIRST=first, TABLE=slate, CLIP=pair)
+            before, again = rows.before_norm(shop, index), rows.before_sums(shop, index) or plain
+            part = Sums(before, again, in_turn, dtype.name, wide.name)
+        for first in range(0, summed, CHUNK):
+            row = _row(summed, first, FIRST=first, TABLE=slate, CLIP=pair)
             passes["gather"].add(part, dtype, row)
         if item is None:
             self._add_move(passes, index, (size, slate), (self._whole[index], sums), True)
             return
         self._add_norm(passes, index, given, sums if rows.norm_is_of_sums(shop) else 0, size)
-        members = {"GRADIENT": sums, "ACCUMULATOR": int(own[Slate.SQUARES])}
+        members: dict[str, int] = {}
         for column, name in _moved(item.variant).items():
             members[column.name] = apart = self._space(name, index, size, wide)
             for back in (False, True):
                 self._add_move(passes, index, (size, slate), (item.arrays[name], apart), back)
-        update = Part(item.variant, wide.name, wide.name)
         for first, step in self._pieces(size, wide):
-            moved = {name: place + step if place else 0 for name, place in members.items()}
-            passes["touched"].add(update, dtype, _row(size, first, CLIP=pair, **moved))
+            if in_turn:
+                row = _row(size, first, FIRST=first, TABLE=slate, **members)
+                passes["turns"].add(Turns(item.variant, wide.name), dtype, row)
+                continue
+            moved = {name: place + step for name, place in members.items()}
+            row = _row(size, first, CLIP=pair, GRADIENT=sums + step, **moved)
+            passes["touched"].add(Part(item.variant, wide.name, wide.name), dtype, row)
 
     def _add_move(
         self, passes: dict[str, Pass], index: int, span: tuple[int, int],
@@ -220,7 +223,7 @@ class Tables:
         parts = self._space("parts", index, chunks(length), np.float64)
         for first, step in self._pieces(length, kind):
             row = _row(length, first, GRADIENT=source + step, VARIABLE=parts + 8 * (first // CHUNK))
-            passes[_SQUARES].add(Part(variant, kind.name, wide.name), dtype, row)
+            passes["squares"].add(Part(variant, kind.name, wide.name), dtype, row)
         row = _row(0, 0, GRADIENT=parts, VARIABLE=self.sums[index])
         row[Column.LENGTH] = chunks(length)
         passes["totals"].add(Total(kind.name), dtype, row)
