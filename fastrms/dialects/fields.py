@@ -84,8 +84,9 @@ class Sparse(NamedTuple):
     """What a gradient given as rows does.
 
     `duplicates`: repeated rows are summed "before clipping", "after clipping" or are "squared
-    apart". `untouched_*` name what happens to rows without a gradient. `norm_of_rows`: a norm is
-    that of the rows as given, whatever is clipped by it. `value_clips_rows`: clipvalue acts on
+    apart": each value adds its own share to the means and makes its own step. `untouched_*` name
+    what happens to rows without a gradient. `norm_of_rows`: a norm is that of the rows as given,
+    whatever is clipped by it. `value_clips_rows`: clipvalue acts on
     rows before they are summed, whatever `duplicates` says. `means_as_sums`: running means are
     weighted sums, however a dense update writes them. `constrained`: a variable with a constraint
     may have such a gradient.
