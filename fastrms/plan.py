@@ -288,8 +288,8 @@ class Plan:
         for i, stand_in in self.shop.stand_ins.items():
             variable = self.shop.variables.arrays[i]
             np.copyto(stand_in.reshape(variable.shape), variable)
-        if self._tables:
-            self._apart = [laid_out(self.shop, *table, self._loose) for table in self._tables]
+        for item, slate in self._tables:
+            laid_out(self.shop, item, slate, self._loose)
         if self._job is not None and pool.count > 1:
             pool.offer(self._job)
             self._drive(self._shared)

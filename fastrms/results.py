@@ -56,7 +56,7 @@ def _in_turn(rows: Repeated, variable: Any, values: Any, slots: Any, *how: Any) 
     variable, slots, spread = reference.settle(variable, shares, slots, *how)
     steps = reference.step(values, spread[rows.owners], *how)
     variable, momentum = np.array(variable), slots.momentum
-    for change in [rows.added(steps)] if has_momentum else np.split(steps, rows.ends):
+    for change in [rows.added(steps)] if has_momentum else map(steps.__getitem__, rows.turns):
         given = slice(len(change))
         variable[given], momentum = reference.move(variable[given], change, momentum[given], *how)
     return variable, slots._replace(momentum=momentum)
@@ -69,25 +69,25 @@ def _part_results(shop: Workshop, item: Item, places: Any, gradient: Any, *how: 
     return results_of(shop, replace(item, arrays=arrays, row_size=0), *how)
 
 
-def _results_apart(shop: Workshop, item: Item, rows: Rows, repeated: Repeated) -> Any:
+def _results_apart(shop: Workshop, item: Item, rows: Rows, some: Repeated) -> Any:
     """Return where rows lie whose values make steps of their own, and what becomes of them."""
-    places = rows.indices[repeated.places].astype(np.intp)
-    how = (1, 1), partial(_in_turn, repeated)
-    return places, _part_results(shop, item, places, repeated.values, *how)
+    places, advance = rows.indices[some.places].astype(np.intp), partial(_in_turn, some)
+    return places, _part_results(shop, item, places, some.values, (1, 1), advance)
 
 
-def laid_out(shop: Workshop, item: Item, slate: NDArray[np.uint64], given: dict[int, Any]) -> Any:
-    """Let a walk find what becomes of rows given several times; return what it reads."""
-    rows = given.get(item.index)
-    if rows is None or rows.repeated is None or not item.arrays["variable"].size:
-        return None
+def laid_out(shop: Workshop, item: Item, slate: NDArray[np.uint64], given: dict[int, Any]) -> None:
+    """Let a walk find what becomes of rows given several times; `given` keeps what it reads."""
+    rows = given[item.index]
+    if not rows.repeated or not item.arrays["variable"].size:
+        return
+    kept = given[~item.index] = [np.zeros(rows.indices.size, np.uint64)]
     with reference.flushing(shop.row.flushes_subnormals), np.errstate(all="ignore"):
-        _, found = _results_apart(shop, item, rows, rows.repeated)
-    new = np.stack([found[name] for name in _COPIED if name in found], axis=1)
-    sources = np.zeros(rows.indices.size, np.uint64)
-    sources[rows.repeated.places] = new.ctypes.data + np.arange(len(new)) * new[0].nbytes
-    slate[Slate.SOURCES] = sources.ctypes.data
-    return new, sources
+        for some in rows.repeated:
+            _, found = _results_apart(shop, item, rows, some)
+            new = np.stack([found[name] for name in _COPIED if name in found], axis=1)
+            kept[0][some.places] = new.ctypes.data + np.arange(len(new)) * new[0].nbytes
+            kept.append(new)
+    slate[Slate.SOURCES] = kept[0].ctypes.data
 
 
 def _row_results(shop: Workshop, item: Item, clip: Any) -> dict[str, Array]:
@@ -98,8 +98,7 @@ def _row_results(shop: Workshop, item: Item, clip: Any) -> dict[str, Array]:
     if item.rest is not None:
         rest = replace(item, variant=item.rest)
         parts.insert(0, (whole, _part_results(shop, rest, whole, rows.sums, clip)))
-    if rows.repeated is not None:
-        parts.append(_results_apart(shop, item, rows, rows.repeated))
+    parts += [_results_apart(shop, item, rows, some) for some in rows.repeated]
     results = {name: np.array(item.arrays[name]) for name in parts[-1][1]}
     for chosen, found in parts:
         for name, value in found.items():

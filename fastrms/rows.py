@@ -21,6 +21,9 @@ from fastrms.sparse import IndexedSlices, Repeated, Rows
 from fastrms.work import Item, Workshop
 
 Array = NDArray[Any]
+# Rows given several times are worked on by so many values at a time: larger results would be
+# memory that the system hands out anew, and clears, in every step.
+PIECE = 1 << 17
 
 
 def read(shop: Workshop, index: int, value: Any) -> Any:
@@ -147,7 +150,7 @@ def checked(shop: Workshop, index: int, given: IndexedSlices) -> tuple[Array, Ar
     return fitting, indices.astype(np.uint64)
 
 
-def _sorted(values: Array, indices: Array) -> tuple[Array, Array, Repeated | None]:
+def _sorted(values: Array, indices: Array) -> tuple[Array, Array, list[Repeated]]:
     """Return the distinct rows in order, the first value of each, and those given several times."""
     count, place = indices.size, np.uint64(indices.size.bit_length())
     # Row and place in one number: a plain sort, twice as fast as a stable argsort.
@@ -155,24 +158,28 @@ def _sorted(values: Array, indices: Array) -> tuple[Array, Array, Repeated | Non
     ordered, order = keys >> place, (keys & ~(~np.uint64(0) << place)).astype(np.intp)
     first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[:count])
     counts, distinct = np.diff(np.append(first, count)), (ordered[first], values[order[first]])
-    often = np.flatnonzero(counts > 1)
-    if not often.size:
-        return *distinct, None
-    often = often[np.argsort(-counts[often], kind="stable")]
+    often = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts > 1)]
+    ends = np.cumsum(counts[often]) * values.shape[1] // PIECE
+    pieces = np.split(often, np.flatnonzero(np.diff(ends)) + 1) if often.size else []
+    return *distinct, [_in_turns(values, order, some, first, counts) for some in pieces]
+
+
+def _in_turns(values: Array, order: Any, often: Any, first: Any, counts: Any) -> Repeated:
+    """Put the first value of each of some rows before the second of any, and so on."""
     counts = counts[often]
-    owners = np.repeat(np.arange(often.size), counts)
-    turns = np.arange(owners.size) - np.repeat(np.cumsum(counts) - counts, counts)
-    chosen = np.argsort(turns, kind="stable")
-    owners, turns = owners[chosen], turns[chosen]
-    given, ends = values[order[first[often][owners] + turns]], np.flatnonzero(np.diff(turns)) + 1
-    return *distinct, Repeated(often, given, owners, ends)
+    turns = np.arange(counts[0])
+    sizes = np.searchsorted(-counts, -turns)  # how many rows have a value for each turn
+    ends = np.cumsum(sizes)
+    owners = np.arange(ends[-1]) - np.repeat(ends - sizes, sizes)
+    given = values[order[first[often][owners] + np.repeat(turns, sizes)]]
+    return Repeated(often, given, owners, list(map(slice, (ends - sizes).tolist(), ends.tolist())))
 
 
 def _summed(values: Array, indices: Array) -> tuple[Array, Array]:
     """Return the distinct rows in order and the sums of their values."""
     found, sums, repeated = _sorted(values, indices)
-    if repeated is not None:
-        sums[repeated.places] = repeated.added(repeated.values)
+    for some in repeated:
+        sums[some.places] = some.added(some.values)
     return found, sums
 
 
@@ -204,7 +211,7 @@ def prepared(shop: Workshop, index: int, given: IndexedSlices) -> Rows:
         if of_sums and shop.norm_kind is not None:
             seen = shop.before_norm(index)._replace(scaled=False, rescaled=False)
             total = _total(_conditioned(shop, index, sums, seen))
-    return Rows(found, sums, None, total, finite)
+    return Rows(found, sums, [], total, finite)
 
 
 def _total(values: Array) -> float:

@@ -56,35 +56,35 @@ class IndexedSlices:
 
 
 class Repeated(NamedTuple):
-    """The rows given several times among the rows of a gradient, those given most often first.
+    """Some of the rows given several times in a gradient, those given most often first.
 
-    `values` has the first value of each row, then the second of each that has two, and so on; a
-    turn ends where `ends` says. `owners` names the row of each value.
+    `values` has the first value of each row, then the second of each that has two, and so on:
+    `turns` says where each of these begins and ends. `owners` names the row of each value.
     """
 
     places: NDArray[np.intp]
     values: Array
     owners: NDArray[np.intp]
-    ends: NDArray[np.intp]
+    turns: list[slice]
 
     def added(self, values: Array) -> Array:
         """Add up the values of each row in the order given."""
-        first, *later = np.split(values, self.ends)
-        sums = first.copy()
-        for turn in later:
-            sums[: len(turn)] += turn
+        sums = values[self.turns[0]].copy()
+        for turn in self.turns[1:]:
+            sums[: turn.stop - turn.start] += values[turn]
         return sums
 
 
 class Rows(NamedTuple):
     """The rows of one gradient as a step reads them: each once, in order.
 
-    Where the values of a row are not summed, `sums` has its first, and `repeated` has them all.
+    Where the values of a row are not summed, `sums` has its first; `repeated` has them all, in
+    pieces of some rows each.
     """
 
     indices: NDArray[np.uint64]
     sums: Array
-    repeated: Repeated | None
+    repeated: list[Repeated]
     total: float
     finite: bool
 

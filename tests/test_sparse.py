@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 import time
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 import battery
 import fastrms
-from fastrms import IndexedSlices
+from fastrms import IndexedSlices, reference
 from fastrms.plan import Plan
 
 F4 = np.float32
@@ -158,8 +159,12 @@ OWN_STEPS: dict[str, tuple[dict[str, Any], bool]] = {
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("mode", OWN_STEPS)
-def test_each_value_of_a_row_makes_its_own_step(mode: str, dtype: str) -> None:
+def test_each_value_of_a_row_makes_its_own_step(
+    mode: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As Keras 3 reads on TensorFlow: shares are summed, steps are subtracted one by one."""
+    if mode == "both":  # the others are one piece
+        monkeypatch.setattr("fastrms.rows.PIECE", 60)
     options, compiled = OWN_STEPS[mode]
     given = {"momentum": 0.0, "centered": False, "epsilon": 1e-4, **options}
     optimizer = battery.optimizer("keras-3", options)
@@ -190,6 +195,71 @@ def test_each_value_of_a_row_makes_its_own_step(mode: str, dtype: str) -> None:
             theirs -= momentum
     np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(slot(optimizer, "velocity"), velocity)
+
+
+FIVE = [4, 1, 4, 0, 4]
+REUSED: list[list[int]] = [FIVE, [4, 1], FIVE, [], FIVE, [0, 0], [1, 2, 3, 4, 0], FIVE]
+
+
+def test_a_plan_forgets_which_rows_were_given_several_times() -> None:
+    tables, optimizers = [], []
+    for compiled in (False, True):
+        optimizer, variables = battery.optimizer("keras-3"), [np.ones((6, 3), F4) for _ in range(2)]
+        optimizer.build(variables)
+        optimizer._core.stepper._compiled = compiled
+        tables.append(variables)
+        optimizers.append(optimizer)
+    for step, rows in enumerate(REUSED):
+        first = IndexedSlices(battery.numbers((len(rows), 3), F4, step), rows)
+        second = IndexedSlices(battery.numbers((2, 3), F4, step), [5, step % 3 + 3])
+        for optimizer in optimizers:
+            optimizer.apply([first, second])
+        np.testing.assert_array_equal(*tables, err_msg=str(step))
+    assert [len(o._core.stepper._plans) for o in optimizers] == [1, 1]
+
+
+def test_a_step_interrupted_at_rows_given_twice_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variables = [np.ones((6, 3), F4) for _ in range(3)]
+    optimizer = battery.optimizer("keras-3")
+    gradients = [np.ones((6, 3), F4), TWICE, TWICE]
+    optimizer.apply(gradients, variables)
+    before = battery.digest([*variables, *optimizer.get_weights()])
+    calls = iter([reference.step])
+
+    def interrupted(*given: Any) -> Any:
+        for step in calls:
+            return step(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reference, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            optimizer.apply(gradients[::-1])
+        with pytest.raises(KeyboardInterrupt):
+            optimizer.apply(gradients)
+    assert battery.digest([*variables, *optimizer.get_weights()]) == before
+    optimizer.apply(gradients)
+    fresh = [np.ones((6, 3), F4) for _ in range(3)]
+    other = battery.optimizer("keras-3")
+    for _ in range(2):
+        other.apply(gradients, fresh)
+    np.testing.assert_array_equal(variables, fresh)
+
+
+def test_a_step_keeps_nothing_of_rows_given_twice() -> None:
+    variable = np.ones((400, 100), F4)
+    optimizer = battery.optimizer("keras-3")
+    optimizer.apply([slices(variable.shape, 20, once=True)], [variable])
+    tracemalloc.start()
+    try:
+        optimizer.apply([slices(variable.shape, 2000)])
+        kept, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most > 2 * variable.nbytes
+    assert kept < variable.nbytes / 4
 
 
 @pytest.mark.parametrize(
