@@ -11,7 +11,7 @@ from fastrms.inspection import Desk, Place, place_of
 from fastrms.layout import HARDWARE_FLUSH, Count, table_of, words_of
 from fastrms.program import ALONE, FLUSH, STATE_WORDS, Column, Order
 from fastrms.reference import CHUNK
-from fastrms.results import laid_out
+from fastrms.results import prepare
 from fastrms.rule import EACH
 from fastrms.sparse import Rows
 from fastrms.tables import Slate
@@ -289,7 +289,7 @@ class Plan:
             variable = self.shop.variables.arrays[i]
             np.copyto(stand_in.reshape(variable.shape), variable)
         for item, slate in self._tables:
-            laid_out(self.shop, item, slate, self._loose)
+            prepare(self.shop, item, slate, self._loose)
         if self._job is not None and pool.count > 1:
             pool.offer(self._job)
             self._drive(self._shared)

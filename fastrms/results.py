@@ -75,7 +75,7 @@ def _results_apart(shop: Workshop, item: Item, rows: Rows, some: Repeated) -> An
     return places, _part_results(shop, item, places, some.values, (1, 1), advance)
 
 
-def laid_out(shop: Workshop, item: Item, slate: NDArray[np.uint64], given: dict[int, Any]) -> None:
+def prepare(shop: Workshop, item: Item, slate: NDArray[np.uint64], given: dict[int, Any]) -> None:
     """Let a walk find what becomes of rows given several times; `given` keeps what it reads."""
     rows = given[item.index]
     if not rows.repeated or not item.arrays["variable"].size:
