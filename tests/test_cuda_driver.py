@@ -177,6 +177,13 @@ def test_an_error_names_the_call_and_the_reason(fake: Fake) -> None:
     assert seen.value.code == "CUDA_ERROR_OUT_OF_MEMORY"  # type: ignore[attr-defined]
 
 
+def test_an_address_on_no_device_is_told(fake: Fake) -> None:
+    device = driver.Driver(0)
+    fake.failing = "cuPointerGetAttribute"
+    with pytest.raises(TypeError, match=r"memory at its address 0x10, freed .*CUDA_ERROR_OUT_OF"):
+        device.device_of(16)
+
+
 def test_a_device_that_is_not_there_is_refused(fake: Fake) -> None:
     with pytest.raises(fastrms.DeviceError, match="no CUDA device 1; valid: 0 to 0"):
         driver.Driver(1)

@@ -53,15 +53,10 @@ def capability_of(ordinal: int) -> tuple[int, int]:
             "hides others)."
         )
     device, attributes = _call("cuDeviceGet", ordinal), _driver().CUdevice_attribute
-    major, minor = (
-        _call(
-            "cuDeviceGetAttribute",
-            getattr(attributes, f"CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_{name}"),
-            device,
-        )
-        for name in ("MAJOR", "MINOR")
-    )
-    return int(major), int(minor)
+    name = "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_{}"
+    keys = [getattr(attributes, name.format(part)) for part in ("MAJOR", "MINOR")]
+    major, minor = (int(_call("cuDeviceGetAttribute", key, device)) for key in keys)
+    return major, minor
 
 
 class Driver:
@@ -144,10 +139,14 @@ class Driver:
         _call("cuEventDestroy", event)
 
     def device_of(self, address: int) -> int:
-        """Return the number of the device on which an address lies; raise if it is on none."""
+        """Return the number of the device on which an address lies; a `TypeError` if on none."""
         kind = _driver().CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
         self.enter()
-        return int(_call("cuPointerGetAttribute", kind, address))
+        try:
+            return int(_call("cuPointerGetAttribute", kind, address))
+        except DriverError as error:
+            text = f"no device has memory at its address {address:#x}, freed or the host's perhaps"
+            raise TypeError(f"{text} ({error.code})") from error
 
     def load(self, name: str, code: bytes) -> Any:
         """Load a kernel."""

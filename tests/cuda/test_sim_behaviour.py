@@ -162,8 +162,16 @@ def test_a_stream_for_numpy_arrays_is_refused() -> None:
 
 
 ONES = np.ones((2, 3), np.float32)
+
+
+def read_only(array: Cupy) -> Cupy:
+    """Say of an array that it may not be written."""
+    array.changes["data"] = (array.data.ptr, True)
+    return array
+
+
 BAD_VARIABLES = {
-    "read-only": (lambda: Cupy(ONES, data=(256, True)), "read-only"),
+    "read-only": (lambda: read_only(Cupy(ONES)), "read-only"),
     "strided": (lambda: Cupy(ONES, strides=(24, 8)), r"strides \(24, 8\).*not contiguous.*copy"),
     "masked": (lambda: Cupy(ONES, mask=1), "masked"),
     "whole numbers": (lambda: Cupy(ONES, typestr="<i4"), "dtype is '<i4'; valid: native float16"),
