@@ -46,7 +46,8 @@ def pairs_of(shop: Workshop, items: list[Item]) -> dict[int, tuple[Any, Any]]:
     for item in items:
         hyper = shop.numbers[item.arrays["variable"].dtype].hyper
         norm = type(hyper.one)(np.sqrt(sums[item.index] if kind == EACH else total))
-        pairs[item.index] = reference.clip_pair(norm, hyper.clipnorm, hyper.one, kind, item.variant)
+        numbers = hyper.clipnorm, hyper.inverse_clipnorm, hyper.one
+        pairs[item.index] = reference.clip_pair(norm, *numbers, kind, item.variant)
     return pairs
 
 

@@ -67,6 +67,18 @@ def bounds(row: Dialect, settings: Settings) -> dict[str, float]:
     return acting
 
 
+def _inverse(row: Dialect, bound: float, dtype: np.dtype[Any]) -> Any:
+    """Return 1 / bound, rounded once or after the bound was, and flushed as results are."""
+    with np.errstate(all="ignore"):
+        if row.clipping.inverse_in_double and bound:
+            found = dtype.type(1.0 / bound)
+        else:
+            found = dtype.type(1) / dtype.type(bound)
+    wide = np.float64 if dtype == np.float64 else np.float32
+    flushes = row.flushes_subnormals and dtype != np.float16
+    return dtype.type(0) if flushes and abs(found) < np.finfo(wide).tiny else found
+
+
 def fixed(row: Dialect, settings: Settings, dtype: np.dtype[Any]) -> Hyper:
     """Return the numbers that stay the same from step to step, as scalars of a dtype."""
     one = dtype.type(1)
@@ -93,6 +105,7 @@ def fixed(row: Dialect, settings: Settings, dtype: np.dtype[Any]) -> Hyper:
         ),
         clipvalue=_rounded(row, "clipvalue", acting.get("value", 1.0), dtype),
         clipnorm=_rounded(row, "clipnorm", norm, dtype),
+        inverse_clipnorm=_inverse(row, norm, dtype),
         one=one,
         overwrite=dtype.type(0),
     )

@@ -46,7 +46,9 @@ _VELOCITY, _MOMENTUM = int(Column.VELOCITY), int(Column.MOMENTUM)
 _AVERAGE_GRADIENT, _AVERAGE = int(Column.AVERAGE_GRADIENT), int(Column.AVERAGE)
 _ACCUMULATOR, _CLIP = int(Column.ACCUMULATOR), int(Column.CLIP)
 _GUARD, _UNDIVIDED = int(Column.GUARD), 1 << 62
-_BOUND, _ONE = Hyper._fields.index("clipnorm"), Hyper._fields.index("one")
+_BOUND, _INVERSE, _ONE = (
+    Hyper._fields.index(name) for name in ("clipnorm", "inverse_clipnorm", "one")
+)
 
 
 def make_loop(variant: Variant, stamp: str) -> Function:
@@ -172,7 +174,8 @@ def make_clips(variant: Variant, kind: int, stamp: str) -> Function:
             return
         sums, counts = doubles(row[_VARIABLE]), words(row[_GRADIENT])
         pairs = pointer(numbers, row[_VELOCITY])
-        one, bound, first, total = numbers[_ONE], numbers[_BOUND], 0, 0.0
+        one, bound, inverse = numbers[_ONE], numbers[_BOUND], numbers[_INVERSE]
+        first, total = 0, 0.0
         for variable in range(np.int64(row[_LENGTH])):
             last = first + np.int64(counts[variable])
             if not spans_all:
@@ -182,11 +185,11 @@ def make_clips(variant: Variant, kind: int, stamp: str) -> Function:
             first = last
             if not spans_all:
                 norm = fit(round_to(one, math.sqrt(total)), variant)
-                pair = clip_pair(norm, bound, one, kind, variant)
+                pair = clip_pair(norm, bound, inverse, one, kind, variant)
                 pairs[2 * variable], pairs[2 * variable + 1] = pair
         if spans_all:
             norm = fit(round_to(one, math.sqrt(total)), variant)
-            pairs[0], pairs[1] = clip_pair(norm, bound, one, kind, variant)
+            pairs[0], pairs[1] = clip_pair(norm, bound, inverse, one, kind, variant)
 
     return clips
 

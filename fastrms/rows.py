@@ -270,5 +270,6 @@ def _clipped(shop: Workshop, index: int, values: Array, total: float) -> Array:
     clip: Any = (1, 1)
     if variant.factor:
         norm, target = values.dtype.type(np.sqrt(total)), shop.target(index)
-        clip = reference.clip_pair(norm, hyper.clipnorm, hyper.one, shop.norm_kind, target)
+        numbers = hyper.clipnorm, hyper.inverse_clipnorm, hyper.one
+        clip = reference.clip_pair(norm, *numbers, shop.norm_kind, target)
     return _conditioned(shop, index, values, variant, clip)

@@ -70,6 +70,7 @@ class Hyper(NamedTuple):
     accumulation_steps: Any
     clipvalue: Any
     clipnorm: Any
+    inverse_clipnorm: Any
     one: Any
     overwrite: Any
 
@@ -224,16 +225,14 @@ def make_advance(fit: Function, *parts: Function) -> Function:
 def make_clip(fit: Function, smaller: Function) -> Function:
     """Write how a norm becomes the factor and the divisor of a clipped gradient."""
 
-    def clip(norm, bound, one, kind, variant):  # type: ignore[no-untyped-def]
+    def clip(norm, bound, inverse, one, kind, variant):  # type: ignore[no-untyped-def]
         factor, divisor = bound, norm
         if kind == LEAVE_BELOW and not norm >= bound:
             factor, divisor = one, one
         if kind == EACH:
             divisor = -smaller(-norm, -bound)
         if kind == GLOBAL:
-            scale = fit(
-                bound * smaller(fit(one / norm, variant), fit(one / bound, variant)), variant
-            )
+            scale = fit(bound * smaller(fit(one / norm, variant), inverse), variant)
             factor, divisor = fit(scale + fit(norm - norm, variant), variant), one
         return factor, divisor
 

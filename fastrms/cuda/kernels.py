@@ -68,7 +68,8 @@ def _make_clips(part: Part, kind: int) -> Function:
 
     def write(pairs: Any, index: Any, total: Any, hyper: Hyper) -> None:
         norm = gpu.fit(gpu.cast(gpu.sqrt(total), dtype), variant)
-        factor, divisor = gpu.clip_pair(norm, hyper.clipnorm, hyper.one, kind, variant)
+        numbers = hyper.clipnorm, hyper.inverse_clipnorm, hyper.one
+        factor, divisor = gpu.clip_pair(norm, *numbers, kind, variant)
         put(pairs, index + index, [factor])
         put(pairs, index + index + 1, [divisor])
 

@@ -57,13 +57,15 @@ class Clipping(NamedTuple):
     "all" act in order, "first" of the order acts alone, "refused", or "norms refused" (clipnorm
     and global_clipnorm exclude each other). `norm_spans_all` takes clipnorm's norm over all
     gradients and leaves those below it alone; otherwise each variable has its own. `zero_acts`:
-    clipnorm=0 zeroes gradients instead of meaning "off".
+    clipnorm=0 zeroes gradients instead of meaning "off". `inverse_in_double`: of a global norm
+    below the bound, 1 / bound is taken in double precision instead of the variable's dtype.
     """
 
     order: tuple[str, ...]
     rivals: Literal["all", "first", "refused", "norms refused"] = "all"
     norm_spans_all: bool = False
     zero_acts: bool = False
+    inverse_in_double: bool = False
 
 
 class Average(NamedTuple):

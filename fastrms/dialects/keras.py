@@ -162,7 +162,7 @@ KERAS_3 = Dialect(
             "slot": "{name}/{variable}_{slot}",
         },
     ),
-    clipping=Clipping(order=("norm", "global", "value"), rivals="refused"),
+    clipping=Clipping(order=("norm", "global", "value"), rivals="refused", inverse_in_double=True),
     config=(
         "name",
         "learning_rate",

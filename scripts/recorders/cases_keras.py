@@ -110,6 +110,7 @@ def clips(case):
     case("clipnorm", clipnorm=CLIPNORM)
     case("clipvalue", clipvalue=CLIPVALUE)
     case("global_clipnorm", global_clipnorm=GLOBAL_CLIPNORM)
+    case("global_clipnorm_unreached", global_clipnorm=4999.7)
     case("clipnorm0", clipnorm=0.0)
     case("clip_both", TF, clipnorm=CLIPNORM, clipvalue=CLIPVALUE)
     case("clip_global_value", TF, global_clipnorm=GLOBAL_CLIPNORM, clipvalue=CLIPVALUE)
