@@ -341,6 +341,39 @@ def test_a_mixed_step_is_one_kernel() -> None:
     assert "sqrt.rn.f64" in text
 
 
+@pytest.mark.parametrize(
+    ("dtypes", "places"),
+    [
+        (("float32",), (0,)),
+        (("bfloat16", "float64"), (0, 1)),
+        (("float64", "float16", "float64"), (0, 1, 0)),
+    ],
+    ids=str,
+)
+def test_parameters_are_the_words_and_numbers_of_a_launch(
+    dtypes: tuple[str, ...], places: tuple[int, ...]
+) -> None:
+    """The driver reads an address for each of them: their count, order and widths must be these."""
+    from fastrms.cuda.kernels import Shape
+    from fastrms.cuda.parts import Part
+    from fastrms.cuda.target import Arguments
+    from fastrms.rule import Hyper
+
+    shape = Shape("squares", tuple(Part(Variant(update=False), d, d) for d in dtypes), places)
+    numbers = [np.zeros(len(Hyper._fields), kind) for kind in shape.dtypes]
+    head = compiled(shape, (8, 0)).split(".visible .entry")[1].split(")")[0]
+    found = re.findall(r"\.param \.([a-z0-9]+) \w+_param_(\d+)\b", head)
+    wanted = ["u64", "u64", *(f"f{8 * a.itemsize}" for a in numbers for _ in a)]
+    assert found == [(kind, str(place)) for place, kind in enumerate(wanted)]
+    arguments = Arguments(1, 2, numbers)
+    starts = [a.ctypes.data for a in (arguments._values, *numbers)]
+    sizes = [a.size for a in (arguments._values, *numbers)]
+    assert len(arguments._places) == sum(sizes) == len(found)
+    firsts = [int(arguments._places[k]) for k in np.cumsum([0, *sizes[:-1]])]
+    assert firsts == starts
+    assert arguments.pointers == arguments._places.ctypes.data
+
+
 def test_contraction_would_be_seen() -> None:
     """The check of strictness fails on what the compiler makes without our options."""
     with pytest.raises(AssertionError):
