@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 import gc
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +17,8 @@ import pytest
 
 import fastrms
 from fastrms.cuda import driver, toolkit
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Code(enum.IntEnum):
@@ -272,10 +276,50 @@ def test_a_missing_package_is_named_only_when_an_array_on_a_gpu_is_given(
     monkeypatch.setattr("fastrms.cuda.reason", lambda: "numba-cuda is not installed; install it")
     opt = fastrms.RMSprop()
     opt.build([np.ones(2)])
-    with pytest.raises(
-        fastrms.DeviceError, match="a GPU was given, but numba-cuda is not installed"
-    ):
+    missing = "on a GPU cannot be used here: numba-cuda is not installed; install it. Valid"
+    with pytest.raises(fastrms.DeviceError, match=missing):
         fastrms.RMSprop().build([Elsewhere()])
+    with pytest.raises(fastrms.DeviceError, match=missing):
+        fastrms.Variable([1.0], device="cuda")
+
+
+@pytest.mark.skipif(fastrms.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-m", "fastrms", "demo", "--device", "cuda"],
+        ["scripts/gpu_check.py", "--quick"],
+        ["scripts/benchmark.py", "--device", "cuda"],
+    ],
+    ids=["demo", "check", "benchmark"],
+)
+def test_programs_say_what_is_missing_for_a_gpu(command: list[str]) -> None:
+    pytest.importorskip("rich")
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT)
+    said = done.stdout + done.stderr
+    assert done.returncode in (1, 2)
+    assert fastrms.cuda.reason() in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("replaced", "said"),
+    [("numba_cuda", "numba-cuda is not installed; pip install"), ("", "no kernel could be made")],
+    ids=["numba-cuda", "what it needs"],
+)
+def test_the_cost_of_a_kernel_names_what_is_missing(replaced: str, said: str) -> None:
+    """Without numba-cuda, or where making a kernel fails: a line, not a traceback."""
+    program = (
+        "import importlib.util, runpy, sys; sys.argv = ['cuda_compile.py']; "
+        f"importlib.util.find_spec = lambda name: None if name == {replaced!r} else 1; "
+        "sys.executable = '/bin/false'; "
+        "runpy.run_path('scripts/cuda_compile.py', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), (9, 0)), ((7, 5), (7, 5))])
