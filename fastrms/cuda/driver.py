@@ -67,12 +67,11 @@ def _within(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def within(device: "Driver", *arguments: Any) -> Any:
         before = device.enter()
-        if before is None:
-            return method(device, *arguments)
         try:
             return method(device, *arguments)
         finally:
-            _call("cuCtxSetCurrent", before)
+            if before is not None:
+                _call("cuCtxSetCurrent", before)
 
     return within
 
