@@ -92,8 +92,25 @@ def test_every_call_enters_the_devices_context(fake: Fake) -> None:
     ):
         fake.calls.clear()
         act()
-        assert fake.calls[:2] == [("cuCtxGetCurrent",), ("cuCtxSetCurrent", 70)]
+        entered = fake.calls.index(("cuCtxSetCurrent", 70))
+        assert {c[0] for c in fake.calls[:entered]} <= {
+            "cuCtxGetCurrent",
+            "cuDevicePrimaryCtxRetain",
+        }
         assert fake.calls[-1] == ("cuCtxSetCurrent", fake.current), "the caller's is current again"
+
+
+def test_a_device_without_arrays_gets_no_context(fake: Fake) -> None:
+    """Device 0 is asked where arrays lie, also those of a process that uses another."""
+    device = driver.Driver(0)
+    fake.current = 71
+    assert device.device_of(4096) == 0
+    names = [c[0] for c in fake.calls]
+    assert "cuPointerGetAttribute" in names
+    assert not {"cuDevicePrimaryCtxRetain", "cuCtxSetCurrent"} & set(names)
+    device.allocate(8)
+    device.allocate(8)
+    assert [c[0] for c in fake.calls].count("cuDevicePrimaryCtxRetain") == 1
 
 
 def test_a_call_that_fails_leaves_the_callers_context_current(fake: Fake) -> None:

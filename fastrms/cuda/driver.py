@@ -82,12 +82,14 @@ class Driver:
     def __init__(self, ordinal: int) -> None:
         self.capability = capability_of(ordinal)
         self.ordinal, self._device = ordinal, _call("cuDeviceGet", ordinal)
-        self._context = _call("cuDevicePrimaryCtxRetain", self._device)
+        self._context: Any = None  # takes memory there: made when it is needed
         self._modules: list[Any] = []
 
     def enter(self) -> Any:
         """Make the device's context current for this thread; return another that was, or None."""
         before = _call("cuCtxGetCurrent")
+        if self._context is None:
+            self._context = _call("cuDevicePrimaryCtxRetain", self._device)
         if int(before) == int(self._context):
             return None
         _call("cuCtxSetCurrent", self._context)
@@ -172,15 +174,14 @@ class Driver:
         _call("cuStreamWaitEvent", then, event, 0)
         _call("cuEventDestroy", event)
 
-    @_within
     def device_of(self, address: int) -> int:
-        """Return the number of the device on which an address lies; a `TypeError` if on none."""
-        kind = _driver().CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
-        try:
-            return int(_call("cuPointerGetAttribute", kind, address))
-        except DriverError as error:
-            text = f"no device has memory at its address {address:#x}, freed or the host's perhaps"
-            raise TypeError(f"{text} ({error.code})") from error
+        """Return the number of the device on which an address lies; a `TypeError` if on none.
+
+        Any context can tell: one is made here only for a thread that has none.
+        """
+        if int(_call("cuCtxGetCurrent")):
+            return _device_of(address)
+        return int(_within(lambda _: _device_of(address))(self))
 
     @_within
     def load(self, name: str, code: bytes) -> Any:
@@ -194,6 +195,16 @@ class Driver:
         """Launch a kernel with so many blocks and threads; `arguments` are addresses of them."""
         blocks, threads = shape
         _call("cuLaunchKernel", kernel, blocks, 1, 1, threads, 1, 1, 0, stream, arguments, 0)
+
+
+def _device_of(address: int) -> int:
+    """Ask on which device an address lies."""
+    kind = _driver().CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+    try:
+        return int(_call("cuPointerGetAttribute", kind, address))
+    except DriverError as error:
+        text = f"no device has memory at its address {address:#x}, freed or the host's perhaps"
+        raise TypeError(f"{text} ({error.code})") from error
 
 
 class Staging:
