@@ -7,11 +7,13 @@ PTX, comes on top where there is one.
 """
 
 import argparse
+import importlib.util
 import json
 import statistics
 import subprocess
 import sys
 
+_PIP = "pip install 'fastrms[cuda]'"
 _STEP = """
 import json, sys, time
 import cuda.bindings.driver
@@ -67,7 +69,8 @@ def _measured(options: dict[str, object]) -> list[float]:
     command = [sys.executable, "-c", _STEP, json.dumps(options)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(done.stderr)
+        last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        raise SystemExit(f"no kernel could be made: {last[0]}. Needs NVVM: {_PIP}")
     found: list[float] = json.loads(done.stdout)
     return found
 
@@ -77,6 +80,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--processes", type=int, default=5)
     processes = parser.parse_args().processes
+    if importlib.util.find_spec("numba_cuda") is None:
+        raise SystemExit(f"no kernel can be made: numba-cuda is not installed; {_PIP}")
     print("| step | import numba.cuda | first kernel | the others | together |")
     print("|---|---|---|---|---|")
     for name, options in _STEPS.items():

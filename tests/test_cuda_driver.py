@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import enum
+import gc
 import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +17,8 @@ import pytest
 
 import fastrms
 from fastrms.cuda import driver, toolkit
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Code(enum.IntEnum):
@@ -33,7 +39,7 @@ class Fake:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
-        self.failing = ""
+        self.failing, self.current = "", 0
 
     def __getattr__(self, name: str) -> Any:
         def call(*arguments: Any) -> tuple[Any, ...]:
@@ -44,8 +50,10 @@ class Fake:
                 "cuDeviceGetCount": 1,
                 "cuDeviceGet": 5,
                 "cuDevicePrimaryCtxRetain": 70,
-                "cuCtxGetCurrent": 0,
+                "cuCtxGetCurrent": self.current,
                 "cuMemAlloc": 4096,
+                "cuMemHostAlloc": 8192,
+                "cuEventCreate": 3,
                 "cuPointerGetAttribute": 0,
                 "cuDriverGetVersion": 13000,
                 "cuStreamIsCapturing": 1 if arguments[:1] in ((77,), (78,)) else 0,
@@ -78,22 +86,76 @@ def test_every_call_enters_the_devices_context(fake: Fake) -> None:
         lambda: device.read(4096, np.ones(3), 1),
         lambda: device.order(1, 7),
         lambda: device.device_of(4096),
+        lambda: device.staging(8),
+        lambda: device.released([4096], [3]),
         lambda: device.launch(3, (2, 256), 4096, 7),
     ):
         fake.calls.clear()
         act()
-        assert fake.calls[:2] == [("cuCtxGetCurrent",), ("cuCtxSetCurrent", 70)]
+        entered = fake.calls.index(("cuCtxSetCurrent", 70))
+        assert {c[0] for c in fake.calls[:entered]} <= {
+            "cuCtxGetCurrent",
+            "cuDevicePrimaryCtxRetain",
+        }
+        assert fake.calls[-1] == ("cuCtxSetCurrent", fake.current), "the caller's is current again"
+
+
+def test_a_device_without_arrays_gets_no_context(fake: Fake) -> None:
+    """Device 0 is asked where arrays lie, also those of a process that uses another."""
+    device = driver.Driver(0)
+    fake.current = 71
+    assert device.device_of(4096) == 0
+    names = [c[0] for c in fake.calls]
+    assert "cuPointerGetAttribute" in names
+    assert not {"cuDevicePrimaryCtxRetain", "cuCtxSetCurrent"} & set(names)
+    device.allocate(8)
+    device.allocate(8)
+    assert [c[0] for c in fake.calls].count("cuDevicePrimaryCtxRetain") == 1
+
+
+def test_a_call_that_fails_leaves_the_callers_context_current(fake: Fake) -> None:
+    device = driver.Driver(0)
+    fake.current, fake.failing = 71, "cuMemAlloc"
+    with pytest.raises(fastrms.DeviceError):
+        device.allocate(10)
+    assert fake.calls[-1] == ("cuCtxSetCurrent", 71)
+
+
+def test_a_context_that_is_current_is_not_set_again(fake: Fake) -> None:
+    device = driver.Driver(0)
+    fake.current = 70
+    device.launch(3, (2, 256), 4096, 7)
+    assert "cuCtxSetCurrent" not in [c[0] for c in fake.calls]
+
+
+def test_pinned_memory_is_given_back_in_the_devices_context(fake: Fake) -> None:
+    staging = driver.Driver(0).staging(8)
+    fake.calls.clear()
+    del staging
+    gc.collect()
+    names = [c[0] for c in fake.calls]
+    assert names[:2] == ["cuCtxGetCurrent", "cuCtxSetCurrent"]
+    assert names.count("cuMemFreeHost") == 2
+
+
+def test_addresses_are_not_copied_into_a_graph(fake: Fake) -> None:
+    device = driver.Driver(0)
+    staging = device.staging(8)
+    fake.calls.clear()
+    with pytest.raises(fastrms.DeviceError, match=r"captured into a graph.* before the capture"):
+        device.upload(4096, staging, np.ones(1), 77)
+    assert not [c for c in fake.calls if "Memcpy" in c[0]]
 
 
 def test_a_launch_and_a_read_are_in_the_streams_order(fake: Fake) -> None:
     device = driver.Driver(0)
     fake.calls.clear()
     device.launch(3, (2, 256), 4096, 7)
-    assert fake.calls[-1] == ("cuLaunchKernel", 3, 2, 1, 1, 256, 1, 1, 0, 7, 4096, 0)
+    assert fake.calls[-2] == ("cuLaunchKernel", 3, 2, 1, 1, 256, 1, 1, 0, 7, 4096, 0)
     device.read(4096, np.ones(3), 7)
-    assert [c[0] for c in fake.calls[-2:]] == ["cuMemcpyDtoHAsync", "cuStreamSynchronize"]
+    assert [c[0] for c in fake.calls[-3:-1]] == ["cuMemcpyDtoHAsync", "cuStreamSynchronize"]
     device.order(1, 7)
-    names = [c[0] for c in fake.calls[-4:]]
+    names = [c[0] for c in fake.calls[-5:-1]]
     assert names == ["cuEventCreate", "cuEventRecord", "cuStreamWaitEvent", "cuEventDestroy"]
 
 
@@ -108,7 +170,7 @@ def test_a_stream_that_is_captured_waits_for_no_work_outside(
     fake.calls.clear()
     device.order(first, then)
     assert [c for c in fake.calls if c[0] == "cuStreamWaitEvent"] == (
-        [("cuStreamWaitEvent", then, None, 0)] if waits else []
+        [("cuStreamWaitEvent", then, 3, 0)] if waits else []
     )
 
 
@@ -160,6 +222,29 @@ def test_a_toolkit_is_named_while_code_is_made(
     assert dict(os.environ) == before
 
 
+def test_a_toolkit_is_named_by_one_thread_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Who came second would see the name as the user's, and lose it to the end of the first."""
+    (tmp_path / "nvvm").mkdir()
+    monkeypatch.setattr(toolkit, "_USUAL", tmp_path)
+    for name in ("CUDA_HOME", "CUDA_PATH", "PATH"):
+        monkeypatch.delenv(name, raising=False)
+    seen: list[Any] = []
+
+    def second() -> None:
+        with toolkit.named():
+            seen.append(os.environ.get("CUDA_HOME"))
+
+    other = threading.Thread(target=second)
+    with toolkit.named():
+        other.start()
+        other.join(0.05)
+        assert not seen
+    other.join()
+    assert seen == [str(tmp_path)]
+
+
 def test_nothing_is_copied_for_empty_arrays(fake: Fake) -> None:
     device = driver.Driver(0)
     device.write(4096, np.ones(0), 1)
@@ -208,10 +293,50 @@ def test_a_missing_package_is_named_only_when_an_array_on_a_gpu_is_given(
     monkeypatch.setattr("fastrms.cuda.reason", lambda: "numba-cuda is not installed; install it")
     opt = fastrms.RMSprop()
     opt.build([np.ones(2)])
-    with pytest.raises(
-        fastrms.DeviceError, match="a GPU was given, but numba-cuda is not installed"
-    ):
+    missing = "on a GPU cannot be used here: numba-cuda is not installed; install it. Valid"
+    with pytest.raises(fastrms.DeviceError, match=missing):
         fastrms.RMSprop().build([Elsewhere()])
+    with pytest.raises(fastrms.DeviceError, match=missing):
+        fastrms.Variable([1.0], device="cuda")
+
+
+@pytest.mark.skipif(fastrms.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-m", "fastrms", "demo", "--device", "cuda"],
+        ["scripts/gpu_check.py", "--quick"],
+        ["scripts/benchmark.py", "--device", "cuda"],
+    ],
+    ids=["demo", "check", "benchmark"],
+)
+def test_programs_say_what_is_missing_for_a_gpu(command: list[str]) -> None:
+    pytest.importorskip("rich")
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT)
+    said = done.stdout + done.stderr
+    assert done.returncode in (1, 2)
+    assert fastrms.cuda.reason() in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("replaced", "said"),
+    [("numba_cuda", "numba-cuda is not installed; pip install"), ("", "no kernel could be made")],
+    ids=["numba-cuda", "what it needs"],
+)
+def test_the_cost_of_a_kernel_names_what_is_missing(replaced: str, said: str) -> None:
+    """Without numba-cuda, or where making a kernel fails: a line, not a traceback."""
+    program = (
+        "import importlib.util, runpy, sys; sys.argv = ['cuda_compile.py']; "
+        f"importlib.util.find_spec = lambda name: None if name == {replaced!r} else 1; "
+        "sys.executable = '/bin/false'; "
+        "runpy.run_path('scripts/cuda_compile.py', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), (9, 0)), ((7, 5), (7, 5))])

@@ -10,7 +10,10 @@ import importlib.util
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -261,11 +264,23 @@ def test_rows_are_strict_and_need_no_atomics(
     assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in said
 
 
+@contextmanager
+def compiling_for(capability: tuple[int, int]) -> Iterator[None]:
+    """Answer the question of numba-cuda's own dispatcher for the device."""
+    from numba.cuda import dispatcher
+
+    asked = dispatcher.get_current_device
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+    try:
+        yield
+    finally:
+        dispatcher.get_current_device = asked
+
+
 def test_the_rule_for_users_compiles_in_their_own_kernels() -> None:
     """`fastrms.jit.update` under `cuda.jit`, which contracts: see docs/cuda.md."""
     from numba import cuda, types
 
-    from fastrms.cuda import target
     from fastrms.jit import Hyper, Slots, update
 
     def train(weights, gradients, velocities, numbers, choices):  # type: ignore[no-untyped-def]
@@ -278,7 +293,7 @@ def test_the_rule_for_users_compiles_in_their_own_kernels() -> None:
     array = types.Array(types.float32, 1, "C")
     numbers = types.NamedUniTuple(types.float32, len(Hyper._fields), Hyper)
     choices = types.NamedUniTuple(types.boolean, len(Variant._fields), Variant)
-    with target._capability((8, 0)):
+    with compiling_for((8, 0)):
         signature = types.void(array, array, array, numbers, choices)
         text, _ = cuda.compile(train, signature, cc=(8, 0), device=False, abi="numba")
     assert "sqrt.rn.f32" in text
@@ -324,6 +339,39 @@ def test_a_mixed_step_is_one_kernel() -> None:
     assert text.count(".visible .entry") == 1
     assert "sqrt.rn.f32" in text
     assert "sqrt.rn.f64" in text
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "places"),
+    [
+        (("float32",), (0,)),
+        (("bfloat16", "float64"), (0, 1)),
+        (("float64", "float16", "float64"), (0, 1, 0)),
+    ],
+    ids=str,
+)
+def test_parameters_are_the_words_and_numbers_of_a_launch(
+    dtypes: tuple[str, ...], places: tuple[int, ...]
+) -> None:
+    """The driver reads an address for each of them: their count, order and widths must be these."""
+    from fastrms.cuda.kernels import Shape
+    from fastrms.cuda.parts import Part
+    from fastrms.cuda.target import Arguments
+    from fastrms.rule import Hyper
+
+    shape = Shape("squares", tuple(Part(Variant(update=False), d, d) for d in dtypes), places)
+    numbers = [np.zeros(len(Hyper._fields), kind) for kind in shape.dtypes]
+    head = compiled(shape, (8, 0)).split(".visible .entry")[1].split(")")[0]
+    found = re.findall(r"\.param \.([a-z0-9]+) \w+_param_(\d+)\b", head)
+    wanted = ["u64", "u64", *(f"f{8 * a.itemsize}" for a in numbers for _ in a)]
+    assert found == [(kind, str(place)) for place, kind in enumerate(wanted)]
+    arguments = Arguments(1, 2, numbers)
+    starts = [a.ctypes.data for a in (arguments._values, *numbers)]
+    sizes = [a.size for a in (arguments._values, *numbers)]
+    assert len(arguments._places) == sum(sizes) == len(found)
+    firsts = [int(arguments._places[k]) for k in np.cumsum([0, *sizes[:-1]])]
+    assert firsts == starts
+    assert arguments.pointers == arguments._places.ctypes.data
 
 
 def test_contraction_would_be_seen() -> None:

@@ -44,7 +44,7 @@ def reason() -> str:
         capability = capability_of(0)
     except Exception as error:
         # Without a driver cuda-bindings raises whatever its search for the library does.
-        return f"no usable CUDA driver and device: {error}".strip().replace("\n", " ")
+        return f"no usable CUDA driver and device: {error}".strip().rstrip(".").replace("\n", " ")
     if capability < (7, 5):
         return f"compute capability {capability} is too old; valid: (7, 5) and later"
     return ""
@@ -96,6 +96,6 @@ def require() -> None:
     """Raise if arrays on a GPU cannot be used here."""
     if reason():
         raise DeviceError(
-            f"an array on a GPU was given, but {reason()}. Valid: a machine with an NVIDIA GPU, "
-            "its driver and the extra cuda; or NumPy arrays."
+            f"arrays on a GPU cannot be used here: {reason()}. Valid: a machine with an NVIDIA "
+            "GPU, its driver and the extra cuda; or NumPy arrays (device='cpu')."
         )

@@ -106,7 +106,8 @@ def choose_stream(variable: Any, gradients: list[Any], asked: Any) -> None:
             place.machine.order(theirs, chosen)
     if chosen != place.stream:
         place.machine.order(place.stream, chosen)
-        place.stream = chosen
+    if chosen != place.stream or asked is not None:
+        place.stream, place.held = chosen, asked
 
 
 def require_one_place(variables: list[Any]) -> None:

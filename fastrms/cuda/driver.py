@@ -6,7 +6,9 @@ device's primary context, which CuPy, Numba, PyTorch and JAX share.
 """
 
 import ctypes
+import functools
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
@@ -59,78 +61,112 @@ def capability_of(ordinal: int) -> tuple[int, int]:
     return major, minor
 
 
+def _within(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the device's context be current for a method, and then what was: others ask for it."""
+
+    @functools.wraps(method)
+    def within(device: "Driver", *arguments: Any) -> Any:
+        before = device.enter()
+        try:
+            return method(device, *arguments)
+        finally:
+            if before is not None:
+                _call("cuCtxSetCurrent", before)
+
+    return within
+
+
 class Driver:
-    """One GPU; every method works on it whatever device is current."""
+    """One GPU; every method works on it whatever device is current, which stays so."""
 
     def __init__(self, ordinal: int) -> None:
         self.capability = capability_of(ordinal)
         self.ordinal, self._device = ordinal, _call("cuDeviceGet", ordinal)
-        self._context = _call("cuDevicePrimaryCtxRetain", self._device)
+        self._context: Any = None  # takes memory there: made when it is needed
         self._modules: list[Any] = []
 
-    def enter(self) -> None:
-        """Make the device's context current for this thread."""
-        if int(_call("cuCtxGetCurrent")) != int(self._context):
-            _call("cuCtxSetCurrent", self._context)
+    def enter(self) -> Any:
+        """Make the device's context current for this thread; return another that was, or None."""
+        before = _call("cuCtxGetCurrent")
+        if self._context is None:
+            self._context = _call("cuDevicePrimaryCtxRetain", self._device)
+        if int(before) == int(self._context):
+            return None
+        _call("cuCtxSetCurrent", self._context)
+        return before
 
+    @_within
     def allocate(self, nbytes: int) -> int:
         """Reserve memory."""
-        self.enter()
         return int(_call("cuMemAlloc", max(nbytes, 1)))
 
+    @_within
     def free(self, address: int) -> None:
         """Give memory back; at exit the context, and its memory with it, may be gone already."""
-        self.enter()
         _call("cuMemFree", address)
 
+    @_within
     def clear(self, address: int, nbytes: int, stream: int) -> None:
         """Set memory to zero bytes, in the order of a stream."""
-        self.enter()
         if nbytes:
             _call("cuMemsetD8Async", address, 0, nbytes, stream)
 
+    @_within
     def write(self, address: int, values: Array, stream: int) -> None:
         """Copy contiguous host memory to the device, and wait for it."""
-        self.enter()
         if values.nbytes:
             _call("cuMemcpyHtoDAsync", address, values.ctypes.data, values.nbytes, stream)
             _call("cuStreamSynchronize", stream)
 
+    @_within
     def read(self, address: int, values: Array, stream: int) -> None:
         """Copy device memory to contiguous host memory after all work of a stream."""
-        self.enter()
         if values.nbytes:
             _call("cuMemcpyDtoHAsync", values.ctypes.data, address, values.nbytes, stream)
             _call("cuStreamSynchronize", stream)
 
+    @_within
     def copy(self, target: int, source: int, nbytes: int, stream: int) -> None:
         """Copy within the device, in the order of a stream."""
-        self.enter()
         if nbytes:
             _call("cuMemcpyDtoDAsync", target, source, nbytes, stream)
 
+    @_within
     def staging(self, nbytes: int) -> "Staging":
         """Reserve pinned host memory from which copies do not wait."""
-        self.enter()
-        return Staging(nbytes)
+        return Staging(nbytes, self.released)
 
+    @_within
     def upload(self, address: int, staging: "Staging", values: Array, stream: int) -> None:
         """Copy a table to the device through pinned memory, without waiting for the stream."""
-        self.enter()
+        if self._captures(stream):
+            raise DeviceError(
+                "the addresses of a step's arrays have to be copied to the device, but the stream "
+                "is being captured into a graph, and replays would copy what lies there by then. "
+                "Nothing was changed. Valid: a step with these very arrays before the capture."
+            )
         staging.copy(address, values, stream)
+
+    @_within
+    def released(self, buffers: list[Any], events: list[Any]) -> None:
+        """Give pinned buffers back when what was copied from them has arrived."""
+        for buffer, event in zip(buffers, events, strict=True):
+            _call("cuEventSynchronize", event)
+            _call("cuMemFreeHost", buffer)
+            _call("cuEventDestroy", event)
 
     @staticmethod
     def _captures(stream: int) -> bool:
         """Tell whether the work of a stream becomes a graph; that of the legacy one never does."""
         return stream != 1 and bool(int(_call("cuStreamIsCapturing", stream)))
 
+    @_within
     def order(self, first: int, then: int) -> None:
         """Let a stream wait on the device for the work that another has got so far.
 
         A graph cannot wait for work outside of it (CUDA_ERROR_STREAM_CAPTURE_ISOLATION), which who
         captures it has to wait for.
         """
-        self.enter()
         if self._captures(then) and not self._captures(first):
             return
         event = _call("cuEventCreate", 2)  # CU_EVENT_DISABLE_TIMING
@@ -139,37 +175,46 @@ class Driver:
         _call("cuEventDestroy", event)
 
     def device_of(self, address: int) -> int:
-        """Return the number of the device on which an address lies; a `TypeError` if on none."""
-        kind = _driver().CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
-        self.enter()
-        try:
-            return int(_call("cuPointerGetAttribute", kind, address))
-        except DriverError as error:
-            text = f"no device has memory at its address {address:#x}, freed or the host's perhaps"
-            raise TypeError(f"{text} ({error.code})") from error
+        """Return the number of the device on which an address lies; a `TypeError` if on none.
 
+        Any context can tell: one is made here only for a thread that has none.
+        """
+        if int(_call("cuCtxGetCurrent")):
+            return _device_of(address)
+        return int(_within(lambda _: _device_of(address))(self))
+
+    @_within
     def load(self, name: str, code: bytes) -> Any:
         """Load a kernel."""
-        self.enter()
         module = _call("cuModuleLoadData", code)
         self._modules.append(module)
         return _call("cuModuleGetFunction", module, name.encode())
 
+    @_within
     def launch(self, kernel: Any, shape: tuple[int, int], arguments: int, stream: int) -> None:
         """Launch a kernel with so many blocks and threads; `arguments` are addresses of them."""
         blocks, threads = shape
-        self.enter()
         _call("cuLaunchKernel", kernel, blocks, 1, 1, threads, 1, 1, 0, stream, arguments, 0)
+
+
+def _device_of(address: int) -> int:
+    """Ask on which device an address lies."""
+    kind = _driver().CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+    try:
+        return int(_call("cuPointerGetAttribute", kind, address))
+    except DriverError as error:
+        text = f"no device has memory at its address {address:#x}, freed or the host's perhaps"
+        raise TypeError(f"{text} ({error.code})") from error
 
 
 class Staging:
     """Two pinned buffers used in turn: the one before last has surely been copied, or is waited."""
 
-    def __init__(self, nbytes: int) -> None:
+    def __init__(self, nbytes: int, release: Callable[..., None]) -> None:
         self._buffers = [_call("cuMemHostAlloc", max(nbytes, 1), 0) for _ in range(2)]
         self._events = [_call("cuEventCreate", 2) for _ in range(2)]
         self._turn = 0
-        weakref.finalize(self, _released, self._buffers, self._events).atexit = False
+        weakref.finalize(self, release, self._buffers, self._events).atexit = False
 
     def copy(self, address: int, values: Array, stream: int) -> None:
         """Start a copy."""
@@ -179,14 +224,6 @@ class Staging:
         ctypes.memmove(buffer, values.ctypes.data, values.nbytes)
         _call("cuMemcpyHtoDAsync", address, buffer, values.nbytes, stream)
         _call("cuEventRecord", event, stream)
-
-
-def _released(buffers: list[Any], events: list[Any]) -> None:
-    """Give pinned buffers back when what was copied from them has arrived."""
-    for buffer, event in zip(buffers, events, strict=True):
-        _call("cuEventSynchronize", event)
-        _call("cuMemFreeHost", buffer)
-        _call("cuEventDestroy", event)
 
 
 def described() -> list[str]:

@@ -6,7 +6,7 @@ host's memory, which waits for the stream of the last step.
 """
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +29,7 @@ class Place:
 
     ordinal: int
     stream: int = 1  # the legacy default stream, as the protocols number it
+    held: Any = field(default=None, compare=False, repr=False)  # keeps `stream=` from going away
 
     @property
     def machine(self) -> Any:

@@ -7,9 +7,6 @@ NUMBA_ENABLE_CUDASIM=1 a kernel is the simulator's instead.
 """
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -51,19 +48,6 @@ def kernel_types(dtypes: tuple[str, ...]) -> tuple[Any, ...]:
     return types.uint64, types.uint64, types.Tuple(numbers)
 
 
-@contextmanager
-def _capability(capability: tuple[int, int]) -> Iterator[None]:
-    """Answer numba-cuda's question for the device, so that code can be made without one."""
-    from numba.cuda import dispatcher
-
-    asked = dispatcher.get_current_device
-    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
-    try:
-        yield
-    finally:
-        dispatcher.get_current_device = asked
-
-
 def _compiled(function: Function) -> Function:
     """Return what Numba compiles: a call that writes a kernel where it stands."""
 
@@ -87,10 +71,9 @@ def ptx(function: Function, parameters: tuple[Any, ...], capability: tuple[int, 
     from numba.cuda import compiler
     from numba.cuda.compiler import kernel_fixup
 
-    with _capability(capability):
-        result = compiler.compile_cuda(
-            _compiled(function), types.void, parameters, nvvm_options=STRICT, cc=capability
-        )
+    result = compiler.compile_cuda(
+        _compiled(function), types.void, parameters, nvvm_options=STRICT, cc=capability
+    )
     library = result.library
     entry = library.get_function(result.fndesc.llvm_func_name)
     kernel_fixup(entry, False)

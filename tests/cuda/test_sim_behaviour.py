@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import gc
 import pickle
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from devices import Cupy, Lender, counted, on_device
+from devices import BRAIN, Cupy, Lender, counted, on_device
 
 import battery
 import fastrms
 from fastrms.cuda import target
+from fastrms.rule import Hyper
 
 CLIPS = {"global_clipnorm": 0.5}
 
@@ -152,6 +154,84 @@ def test_streams_are_the_producers_or_the_callers(log: Any) -> None:
         assert log[-1] == "launch 9"
     with pytest.raises(fastrms.ArgumentError, match="stream='main' is not valid"):
         opt.apply([gradient], stream="main")
+
+
+def test_the_callers_stream_is_kept_for_as_long_as_it_is_ours() -> None:
+    """A handle whose stream was destroyed could no longer be waited for."""
+
+    class Stream:
+        ptr = 9
+
+    variable, stream = Cupy(np.ones(3, np.float32)), Stream()
+    alive = weakref.ref(stream)
+    opt = fastrms.RMSprop()
+    opt.apply([Cupy(np.ones(3, np.float32))], [variable], stream=stream)
+    del stream
+    gc.collect()
+    assert alive() is not None
+    opt.apply([Cupy(np.ones(3, np.float32), stream=7)], [variable])
+    gc.collect()
+    assert alive() is None
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["whole", "rows"])
+def test_a_table_that_cannot_be_copied_changes_nothing(
+    sparse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where it would become part of a graph."""
+    device = target.machine(0)
+    live = [on_device(battery.numbers((4, 3), np.float32, 0))]
+    opt = fastrms.RMSprop(momentum=0.9)
+
+    def given(seed: int) -> Any:
+        values = on_device(battery.numbers((4, 3), np.float32, seed))
+        return [fastrms.IndexedSlices(values, [0, 2, 0, 3]) if sparse else values]
+
+    opt.apply(given(1), live)
+    before = [np.array(a) for a in (*live, *opt.get_weights())]
+
+    def refused(*given: Any) -> None:
+        raise fastrms.DeviceError("no")
+
+    changes = given(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(device, "upload", refused)
+        with pytest.raises(fastrms.DeviceError, match="no"):
+            opt.apply(changes, live)
+    for one, other in zip(before, (*live, *opt.get_weights()), strict=True):
+        np.testing.assert_array_equal(one, np.asarray(other))
+    opt.apply(changes, live)
+    again = [on_device(battery.numbers((4, 3), np.float32, 0))]
+    twin = fastrms.RMSprop(momentum=0.9)
+    twin.apply(given(1), again)
+    twin.apply(given(2), again)
+    np.testing.assert_array_equal(np.asarray(live[0]), np.asarray(again[0]))
+
+
+@pytest.mark.parametrize("options", [{}, CLIPS, {"slot_dtype": "float32", **CLIPS}], ids=str)
+def test_numbers_have_the_widths_of_the_parameters(
+    options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver reads them by address alone; what the PTX takes is in `test_ptx.py`."""
+    launched: list[tuple[Any, Any]] = []
+    loaded, arguments = target.loaded, target.Arguments
+    monkeypatch.setattr(
+        target, "loaded", lambda *a: launched.append((a[2], ())) or loaded(*a)
+    )  # fmt: skip
+
+    def noted(address: int, rows: int, numbers: list[Any]) -> Any:
+        launched[-1] = launched[-1][0], numbers
+        return arguments(address, rows, numbers)
+
+    monkeypatch.setattr(target, "Arguments", noted)
+    dtypes = [BRAIN, *map(np.dtype, ("float16", "float64", "float32"))]
+    live = [on_device(np.ones((3, 2), dtype)) for dtype in dtypes]
+    gradients = [on_device(np.ones((3, 2), dtype)) for dtype in dtypes]
+    fastrms.RMSprop(**options).apply(gradients, live)
+    assert len(launched) == (3 if "global_clipnorm" in options else 1)
+    for wanted, numbers in launched:
+        assert [a.dtype.name for a in numbers] == list(wanted)
+        assert all(a.size == len(Hyper._fields) and a.flags.c_contiguous for a in numbers)
 
 
 def test_a_stream_for_numpy_arrays_is_refused() -> None:

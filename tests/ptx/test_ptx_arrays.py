@@ -122,6 +122,7 @@ def test_steps_are_in_the_order_of_their_streams(gpu: StandIn, streams: tuple[in
     weights = battery.numbers(1301, "f4")
     host, live = weights.copy(), on_device(weights)
     kept: list[Any] = []
+    gpu.cuCtxSetCurrent(gpu.cuDevicePrimaryCtxRetain(0)[1])  # the other library's calls need one
     ours, theirs = (battery.optimizer("keras-3", {"momentum": 0.9}) for _ in range(2))
     for k, stream in enumerate(streams):
         change = battery.numbers(1301, "f4", k)
