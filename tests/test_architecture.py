@@ -71,9 +71,8 @@ FILE_LINES, FUNCTION_LINES, PARAMETERS = 300, 40, 7
 # meeting files, 40; slots in float32 and arrays on a GPU, 90; rows and constraints there, 40;
 # writing instructions instead of letting Numba type them, which takes two of three seconds off a
 # first step, 90; one address a call and huge pages for slots, 37; more pieces than tickets and
-# damaged caches, 12; values of one row of a table that each make a step of their own, 68; what a
-# bound is the inverse of, 14. What
-# mirrors Keras' interface around them has its own budget.
+# damaged caches, 12; values of one row of a table that each make a step of their own, 68; what the
+# inverse of a bound is, 14. What mirrors Keras' interface around them has its own budget.
 CORE_LINES, COMPAT_LINES, SCHEDULES_LINES, SURFACE_LINES = 4343, 5063, 430, 1133
 # In fastrms/cuda/ the kernels, the tables and their compilation hold the 600 lines first drawn;
 # reading two protocols, the driver, and the simulator's stand-ins took as much again; Variables in
