@@ -289,7 +289,7 @@ class Plan:
             variable = self.shop.variables.arrays[i]
             np.copyto(stand_in.reshape(variable.shape), variable)
         for item, slate in self._tables:
-            prepare(self.shop, item, slate, self._loose)
+            slate[Slate.SOURCES] = prepare(self.shop, item, self._loose)
         if self._job is not None and pool.count > 1:
             pool.offer(self._job)
             self._drive(self._shared)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from fastrms import reference
 from fastrms.rule import Slots, moves
 from fastrms.sparse import Repeated, Rows
-from fastrms.tables import Slate
 from fastrms.work import Item, Workshop
 
 Array = NDArray[Any]
@@ -75,11 +74,11 @@ def _results_apart(shop: Workshop, item: Item, rows: Rows, some: Repeated) -> An
     return places, _part_results(shop, item, places, some.values, (1, 1), advance)
 
 
-def prepare(shop: Workshop, item: Item, slate: NDArray[np.uint64], given: dict[int, Any]) -> None:
-    """Let a walk find what becomes of rows given several times; `given` keeps what it reads."""
-    rows = given[item.index]
-    if not rows.repeated or not item.arrays["variable"].size:
-        return
+def prepare(shop: Workshop, item: Item, given: dict[int, Any]) -> int:
+    """Return where a walk finds what rows given several times become, or 0; `given` keeps it."""
+    rows = given.get(item.index)
+    if rows is None or not rows.repeated or not item.arrays["variable"].size:
+        return 0
     kept = given[~item.index] = [np.zeros(rows.indices.size, np.uint64)]
     with reference.flushing(shop.row.flushes_subnormals), np.errstate(all="ignore"):
         for some in rows.repeated:
@@ -87,7 +86,7 @@ def prepare(shop: Workshop, item: Item, slate: NDArray[np.uint64], given: dict[i
             new = np.stack([found[name] for name in _COPIED if name in found], axis=1)
             kept[0][some.places] = new.ctypes.data + np.arange(len(new)) * new[0].nbytes
             kept.append(new)
-    slate[Slate.SOURCES] = kept[0].ctypes.data
+    return int(kept[0].ctypes.data)
 
 
 def _row_results(shop: Workshop, item: Item, clip: Any) -> dict[str, Array]:
