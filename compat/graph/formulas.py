@@ -49,7 +49,8 @@ def clipped(row: Dialect, settings: Settings, gradients: Sequence[Expression]) -
             pair = build("where", large, hyper.clipnorm, one), build("where", large, total, one)
         elif norm_acts:
             norm = build("norm", gradient)
-            pair = RULE.clip(norm, hyper.clipnorm, hyper.one, EACH, variant)
+            numbers = hyper.clipnorm, hyper.inverse_clipnorm, hyper.one
+            pair = RULE.clip(norm, *numbers, EACH, variant)
         found.append(RULE.condition(gradient, None, pair, hyper, variant))
     return found
 
